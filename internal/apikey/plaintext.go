@@ -1,0 +1,138 @@
+package apikey
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"log/slog"
+	"math/big"
+	"strings"
+)
+
+const (
+	base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+	publicIDLength = 12 // characters; 71 bits, so that two keys never share a prefix in practice
+	secretLength   = 32 // characters; 62^32 is 190.5 bits
+	checksumLength = 6  // characters; 62^6 holds every CRC32
+	plaintextLen   = len("pk_live_") + publicIDLength + len("_") + secretLength + checksumLength
+
+	// SignatureLength is how many characters of the end of a key people may see.
+	SignatureLength = 6
+)
+
+// ErrMalformed says that a text does not have the shape or the checksum of a key.
+var ErrMalformed = errors.New("this is not an API key: its shape or its checksum is wrong")
+
+// Plaintext is a whole key: pk_live_ or pk_test_, a public id, "_", a secret and a checksum.
+// It exists to be handed over once, so it redacts itself wherever it is printed, logged or encoded.
+type Plaintext struct{ text string }
+
+// NewPlaintext draws a new key for an environment from the system's random source.
+func NewPlaintext(env Environment) Plaintext {
+	body := env.prefix() + randomBase62(publicIDLength) + "_" + randomBase62(secretLength)
+	return Plaintext{body + checksum(body)}
+}
+
+// Parse recognises a key by shape and checksum, without a look-up. It returns ErrMalformed for anything else.
+func Parse(text string) (Plaintext, error) {
+	if len(text) != plaintextLen {
+		return Plaintext{}, ErrMalformed
+	}
+	env, rest := Environment(""), ""
+	for _, e := range Environments {
+		if after, ok := strings.CutPrefix(text, e.prefix()); ok {
+			env, rest = e, after
+		}
+	}
+	if env == "" || rest[publicIDLength] != '_' {
+		return Plaintext{}, ErrMalformed
+	}
+	if !isBase62(rest[:publicIDLength]) || !isBase62(rest[publicIDLength+1:]) {
+		return Plaintext{}, ErrMalformed
+	}
+	body, sum := text[:len(text)-checksumLength], text[len(text)-checksumLength:]
+	if checksum(body) != sum {
+		return Plaintext{}, ErrMalformed
+	}
+	return Plaintext{text}, nil
+}
+
+// Reveal returns the whole key. A test lists the only files that may call it.
+func (p Plaintext) Reveal() string { return p.text }
+
+// Prefix is the public part of the key, everything before the last "_": also the user of HTTP Basic.
+func (p Plaintext) Prefix() string { return p.text[:strings.LastIndexByte(p.text, '_')] }
+
+// RevealPass is everything after the last "_": the password of HTTP Basic, as secret as the key.
+func (p Plaintext) RevealPass() string { return p.text[strings.LastIndexByte(p.text, '_')+1:] }
+
+// Signature is the last 6 characters, by which people tell keys apart.
+func (p Plaintext) Signature() string { return p.text[len(p.text)-SignatureLength:] }
+
+// Environment is the one that the key's first characters name.
+func (p Plaintext) Environment() Environment {
+	if strings.HasPrefix(p.text, Test.prefix()) {
+		return Test
+	}
+	return Live
+}
+
+// Hash is the SHA-256 of the whole plaintext: what is stored, and what a key is looked up by.
+func (p Plaintext) Hash() [sha256.Size]byte { return sha256.Sum256([]byte(p.text)) }
+
+const redacted = "[redacted API key]"
+
+func (p Plaintext) String() string               { return redacted }
+func (p Plaintext) GoString() string             { return redacted }
+func (p Plaintext) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(redacted)) }
+func (p Plaintext) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (p Plaintext) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+func randomBase62(n int) string {
+	out := make([]byte, n)
+	for i := range out {
+		out[i] = base62[randomIndex()]
+	}
+	return string(out)
+}
+
+// randomIndex draws evenly from 0 to 61: a byte of 248 or more would favour the first letters and is drawn again.
+func randomIndex() byte {
+	var b [1]byte
+	for {
+		_, _ = rand.Read(b[:]) // crypto/rand.Read never fails: it ends the program instead
+		if b[0] < 248 {
+			return b[0] % 62
+		}
+	}
+}
+
+func checksum(body string) string {
+	text := big.NewInt(int64(crc32.ChecksumIEEE([]byte(body)))).Text(62)
+	return strings.Repeat("0", checksumLength-len(text)) + swapCase(text)
+}
+
+// swapCase turns math/big's order of base62 digits (0-9a-zA-Z) into ours (0-9A-Za-z).
+func swapCase(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		case r >= 'A' && r <= 'Z':
+			return r - 'A' + 'a'
+		}
+		return r
+	}, s)
+}
+
+func isBase62(s string) bool {
+	for i := range len(s) {
+		if strings.IndexByte(base62, s[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,191 @@
+package apikey
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Bounds on what a key may hold.
+const (
+	MaxName      = 100 // characters
+	MaxAllowlist = 50  // entries
+	MaxScopes    = 200
+	// LongestGrace bounds how long a rotated key may be accepted beside its successor: 2 592 000 s.
+	LongestGrace = 30 * Day
+)
+
+// Day is 24 hours: lifetimes do not know about daylight saving.
+const Day = 24 * time.Hour
+
+// All is the scope that stands for every scope; only an owner may grant it.
+const All = "*"
+
+// Policy is what an organisation allows its keys.
+type Policy struct {
+	LongestLifetime time.Duration
+	DefaultLifetime time.Duration
+	LongestGrace    time.Duration
+}
+
+// CheckName returns the sentence to show beside a name that may not be used. The text has been cleaned
+// (no control characters) before it comes here.
+func CheckName(name string) error {
+	switch n := utf8.RuneCountInString(name); {
+	case n == 0:
+		return say("Enter a name, so that people can tell this key from others.")
+	case n > MaxName:
+		return say("Use at most %d characters; this name has %d.", MaxName, n)
+	}
+	return nil
+}
+
+// ParseEnvironment reads an environment; empty means Live.
+func ParseEnvironment(text string) (Environment, error) {
+	if text == "" {
+		return Live, nil
+	}
+	if slices.Contains(Environments, Environment(text)) {
+		return Environment(text), nil
+	}
+	return "", say("Choose live or test.")
+}
+
+// CheckScopes returns the scopes sorted and without repetitions, or the sentence to show beside them.
+// Grantable is the organisation's catalogue without the retired ones.
+func CheckScopes(scopes, grantable []string) ([]string, error) {
+	scopes = slices.Compact(slices.Sorted(slices.Values(scopes)))
+	if len(scopes) == 0 {
+		return nil, say("Choose at least one scope. A key without scopes could do nothing.")
+	}
+	if len(scopes) > MaxScopes {
+		return nil, say("Choose at most %d scopes.", MaxScopes)
+	}
+	if slices.Contains(scopes, All) {
+		return []string{All}, nil
+	}
+	for _, s := range scopes {
+		if !slices.Contains(grantable, s) {
+			return nil, say("The scope %q is not in the catalogue, or has been retired.", clip(s, 60))
+		}
+	}
+	return scopes, nil
+}
+
+// HasScope says whether held contains the scope, by name or by "*".
+func HasScope(held []string, scope string) bool {
+	return slices.Contains(held, scope) || slices.Contains(held, All)
+}
+
+// ParseAllowlist reads addresses and CIDR ranges; a bare address means that one address. Host bits are
+// refused, since "10.0.0.7/8" is more often a mistake than a range.
+func ParseAllowlist(entries []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, entry := range entries {
+		entry = strings.TrimSpace(entry)
+		if entry == "" {
+			continue
+		}
+		p, err := parsePrefix(entry)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	if len(out) > MaxAllowlist {
+		return nil, say("Use at most %d addresses or ranges.", MaxAllowlist)
+	}
+	return out, nil
+}
+
+func parsePrefix(entry string) (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(entry); err == nil && addr.Zone() == "" {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(entry)
+	if err != nil || p.Addr().Is4In6() {
+		return netip.Prefix{}, say("%q is not an address or a CIDR range. Write them like 203.0.113.7 or 203.0.113.0/24.", clip(entry, 60))
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, say("%q has address bits beyond its length. Did you mean %s?", entry, p.Masked())
+	}
+	return p, nil
+}
+
+// ParseExpiry reads when a key shall end: "90d" (days from now), "2027-01-31" (the end of that day in UTC),
+// an RFC 3339 time, or nothing for the policy's default lifetime. The error is the sentence to show beside it.
+func ParseExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
+	at, err := readExpiry(strings.TrimSpace(text), now, policy)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if !at.After(now) {
+		return time.Time{}, say("This is in the past. Choose a later date.")
+	}
+	if last := now.Add(policy.LongestLifetime); at.After(last) {
+		return time.Time{}, say("Your organisation's keys live for at most %d days. Choose %s or earlier.",
+			int(policy.LongestLifetime/Day), lastDay(last).Format(time.DateOnly))
+	}
+	return at.UTC().Truncate(time.Microsecond), nil
+}
+
+func readExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
+	if text == "" {
+		return now.Add(policy.DefaultLifetime), nil
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
+			return now.Add(time.Duration(n) * Day), nil
+		}
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	return time.Time{}, say("Write the date as year-month-day, like 2027-01-31.")
+}
+
+// lastDay is the last whole day that ends no later than the given time.
+func lastDay(at time.Time) time.Time { return at.UTC().Truncate(Day).Add(-Day) }
+
+// LastDay is the last date that a person may choose as a key's end under the policy.
+func (p Policy) LastDay(now time.Time) time.Time { return lastDay(now.Add(p.LongestLifetime)) }
+
+// CheckGrace returns the sentence to show beside a grace period that may not be used.
+func (p Policy) CheckGrace(grace time.Duration) error {
+	if longest := min(p.LongestGrace, LongestGrace); grace < 0 || grace > longest {
+		return say("Choose a grace period of 0 to %d seconds.", int(longest/time.Second))
+	}
+	return nil
+}
+
+// Resource is the part of a scope after its verb: "personas" of "read:personas". Scopes are grouped by it.
+func Resource(scope string) string {
+	if _, resource, ok := strings.Cut(scope, ":"); ok {
+		return resource
+	}
+	return scope
+}
+
+// say makes an error of a sentence that is meant for people, beside the field that it is about.
+func say(format string, args ...any) error { return sentence(fmt.Sprintf(format, args...)) }
+
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
+func clip(s string, n int) string {
+	if utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n]) + "…"
+}

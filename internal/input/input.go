@@ -1,0 +1,92 @@
+// Package input is about what people type: text is cleaned here once, and what is wrong with it is
+// said by field, for pages and for JSON alike.
+package input
+
+import (
+	"errors"
+	"sort"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// Problems has a sentence for each field that can't be accepted. It is an error when it is not empty.
+type Problems map[string]string
+
+// Add notes what is wrong with a field; the first sentence stays.
+func (p Problems) Add(field string, err error) {
+	if _, taken := p[field]; err != nil && !taken {
+		p[field] = err.Error()
+	}
+}
+
+// Err is nil when nothing is wrong.
+func (p Problems) Err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return p
+}
+
+// Error names the fields, for logs and terminals.
+func (p Problems) Error() string {
+	var out []string
+	for field, sentence := range p {
+		out = append(out, field+": "+sentence)
+	}
+	sort.Strings(out)
+	return strings.Join(out, " ")
+}
+
+// ProblemsIn returns the problems inside an error, or nil.
+func ProblemsIn(err error) Problems {
+	var p Problems
+	errors.As(err, &p)
+	return p
+}
+
+// Sentence is an error in words that are meant for people, to be shown beside the field that it is about.
+type Sentence string
+
+func (s Sentence) Error() string { return string(s) }
+
+const (
+	errEncoding Sentence = "This text is not valid UTF-8. Type it again."
+	errControl  Sentence = "Remove the invisible or control characters."
+	errEmail    Sentence = "Enter an e-mail address, like name@example.com."
+)
+
+// Line cleans one line of text: surrounding space goes, composed form (Unicode NFC) comes. Control characters,
+// characters that turn the direction of text, and zero-width ones are refused, for they make two names look alike.
+func Line(text string) (string, error) {
+	if !utf8.ValidString(text) {
+		return "", errEncoding
+	}
+	text = norm.NFC.String(strings.TrimSpace(text))
+	if strings.ContainsFunc(text, invisible) {
+		return "", errControl
+	}
+	return text, nil
+}
+
+// invisible is true for control (Cc) and format (Cf) characters, line and paragraph separators. U+200D, which
+// joins emoji, is a format character too and stays out: a name is for telling keys apart.
+func invisible(r rune) bool {
+	return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
+}
+
+// Email brings an address to the form in which it is stored and compared, so that variants are one account.
+func Email(text string) (string, error) {
+	text, err := Line(text)
+	if err != nil {
+		return "", err
+	}
+	text = strings.ToLower(norm.NFKC.String(text))
+	at := strings.LastIndexByte(text, '@')
+	if at < 1 || at == len(text)-1 || len(text) > 254 || strings.ContainsAny(text, " \t,;<>") {
+		return "", errEmail
+	}
+	return text, nil
+}
