@@ -1,0 +1,56 @@
+package views
+
+import (
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/input"
+)
+
+// SignInForm is the door. Fields: email, password, next. Problems by: email, password; "" for both together.
+type SignInForm struct {
+	Page
+	Email       string
+	Next        string // a path of our own to go to afterwards
+	Notice      string // like "You are signed out."
+	LockedUntil time.Time
+	Problems    input.Problems
+}
+
+// SetUpForm makes the organisation and its first owner. It posts to the path of the one-time link.
+// Fields and problems: organisation, name, email, password; "" for the form as a whole.
+type SetUpForm struct {
+	Page
+	Path                      string
+	Organisation, Name, Email string
+	Problems                  input.Problems
+}
+
+// SessionList is the viewer's own sessions.
+type SessionList struct {
+	Page
+	Sessions []Session
+}
+
+// Session is one browser in which the viewer is signed in.
+type Session struct {
+	ID         string
+	Address    string
+	UserAgent  string
+	StartedAt  time.Time
+	LastSeenAt time.Time
+	ExpiresAt  time.Time
+	Current    bool // the one that looks at the page
+}
+
+// Failure is what an error page says. Status decides the heading and, when Sentence is empty, the text.
+type Failure struct {
+	Page
+	Status    int
+	Sentence  string           // what went wrong, for people
+	RequestID string           // to quote when asking for help; empty for none
+	Roles     []account.Role   // 403: the roles it takes
+	Ask       []account.Person // 403: whom to ask
+	RetryAt   time.Time        // 429 and 503: when to try again; zero when not known
+	Back      string           // a path of our own to go on from; empty for the start
+}

@@ -1,0 +1,178 @@
+package views
+
+import (
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+)
+
+// Key is a key with the names of what it refers to.
+type Key struct {
+	apikey.Key
+	Owner       account.Person
+	Creator     account.Person
+	Workspace   string // name; empty when none
+	Process     string // name; empty when none
+	Profile     string // the bias profile's name; empty when none
+	Use         apikey.Use
+	Requests24h int64 // requests in the last 24 hours; read only where a page says "what will break"
+}
+
+// KeyList is the screen Account Settings → API Keys.
+type KeyList struct {
+	Page
+	State        ListState
+	Cursor       string // of this page, as the address has it; empty for the first
+	Keys         []Key
+	Newer, Older string // cursors of the neighbouring pages; empty when there is none
+	NoneYet      bool   // the organisation has no key at all: the page teaches
+
+	Owners, Scopes, Profiles, Workspaces, Processes []Option // what can be filtered by
+
+	APIBase string // the customer's API, like https://api.example.com
+}
+
+// KeyForm is the form that creates a key, as it was typed. Fields: name, expires ("30d", "90d", "180d", "365d",
+// "date"), expiresDate, allScopes ("1"), scopes (repeated), environment, workspaceId, processId, biasProfileId,
+// ipAllowlist, nonce, return. Problems by: name, expiresAt, scopes, environment, workspaceId, processId,
+// biasProfileId, ipAllowlist; "" for the form as a whole.
+type KeyForm struct {
+	Page
+	Return      string
+	Nonce       string
+	Name        string
+	Expires     string
+	ExpiresDate string
+	AllScopes   bool
+	ScopeNames  []string
+	Environment string
+	WorkspaceID string
+	ProcessID   string
+	ProfileID   string
+	IPAllowlist string
+	Problems    input.Problems
+
+	Policy     apikey.Policy
+	Catalogue  []Scope // without the retired ones
+	Workspaces []Option
+	Processes  []Option // Group is the workspace's name
+	Profiles   []Option
+}
+
+// Scope is an entry of the organisation's catalogue.
+type Scope struct {
+	Name, Description string
+}
+
+// IssuedKey is what the show-once dialog shows: after creating, or after rotating when Old is given.
+type IssuedKey struct {
+	Page
+	Return    string
+	Key       Key
+	Plaintext apikey.Plaintext
+	Old       *Key // the key that was rotated, as it is now (its grace period set)
+	APIBase   string
+}
+
+// CreatedBefore answers a form that was posted twice.
+type CreatedBefore struct {
+	Page
+	Return string
+	Key    Key
+}
+
+// KeyEdit is the form that edits a key, as it was typed. Fields: name, status ("enabled", "disabled"), biasProfileId,
+// ipAllowlist, expiresDate (see ExpiryDate: unchanged keeps the moment), version, return. Problems by: name, status,
+// biasProfileId, ipAllowlist, expiresAt; "" for the form as a whole.
+type KeyEdit struct {
+	Page
+	Return      string
+	Key         Key // as it is stored
+	Version     int // of the key when the form was first shown
+	Name        string
+	Status      string
+	ProfileID   string
+	IPAllowlist string
+	ExpiresDate string
+	Problems    input.Problems
+
+	Policy   apikey.Policy
+	Profiles []Option
+}
+
+// KeyRotation is the form that rotates a key. Fields: graceSeconds, return. Problems by: graceSeconds, "".
+type KeyRotation struct {
+	Page
+	Return       string
+	Key          Key
+	GraceSeconds string // as typed; empty for the default
+	Problems     input.Problems
+	Policy       apikey.Policy
+}
+
+// Confirmation asks before a change: Disable, Enable, Revoke or Delete of one key, Disable or Revoke of several.
+// The revocation of a rotated key in its grace period is shown as "Stop the old key now".
+// Fields: return, and id (repeated) when Several.
+type Confirmation struct {
+	Page
+	Return    string
+	Change    apikey.Change
+	Keys      []Key // those that will change, with Requests24h
+	Unchanged []Key // those that were asked for and stay as they are
+	Several   bool  // asked for through BulkPath, however many are left
+}
+
+// KeyTransfer is the form that gives a key another owner. Fields: ownerId, return. Problems by: ownerId, "".
+type KeyTransfer struct {
+	Page
+	Return   string
+	Key      Key
+	OwnerID  string           // as chosen
+	People   []account.Person // who may own it: active members whose role may issue keys
+	Problems input.Problems
+}
+
+// KeyConflict says that somebody else changed the key meanwhile, and shows it as it is now.
+type KeyConflict struct {
+	Page
+	Return string
+	Tried  apikey.Change // what was asked for
+	Key    Key           // fresh
+	Latest *Event        // the newest event of its trail, when known
+}
+
+// KeyDetail is a key's own page.
+type KeyDetail struct {
+	Page
+	Key     Key
+	Days    int               // 30 or 90 (query: days)
+	Usage   []apikey.DayUsage // one a day, oldest first, without gaps
+	Line    []Key             // the line of rotations, oldest first, this key among them
+	Trail   []Event           // newest first
+	Older   string            // cursor of the trail's next page (query: before); empty when this is all
+	APIBase string
+}
+
+// Event is an entry of the audit trail in plain values.
+type Event struct {
+	At        time.Time
+	Action    account.Action
+	Who       string // e-mail address, or "operator"
+	Role      account.Role
+	Address   string
+	UserAgent string
+	SessionID string
+	Subject   string // the key's name at the time
+	Changes   []FieldChange
+}
+
+// FieldChange is one fact before and after. Both are text for people; empty means that there was none.
+type FieldChange struct {
+	Field, Before, After string
+}
+
+// ExpiryDate is the day whose end, in UTC, is nearest to a key's expiry and not before it: what the edit form's date
+// field shows. A form that comes back with the same date leaves the expiry as it was.
+func ExpiryDate(at time.Time) string { return at.UTC().Add(-time.Nanosecond).Format(time.DateOnly) }

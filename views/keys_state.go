@@ -1,0 +1,65 @@
+package views
+
+import (
+	"net/url"
+	"strconv"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// ListState is what the list's address says, already recognised. The query's names: q, status, owner, environment,
+// scope, profile, workspace, process, expires, unused, sort, size; and cursor, which is the page's and not the state's.
+type ListState struct {
+	apikey.Filter
+	Sort apikey.Sort // the zero Sort means apikey.Newest
+	Size int         // rows a page, one of PageSizes; 0 means the default
+}
+
+// PageSizes are the numbers of rows that a page of the list can have; the first is the default.
+var PageSizes = []int{50, 25, 100}
+
+// Query writes the state as the list's address carries it: without what is empty or the default.
+func (s ListState) Query() url.Values {
+	q := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	days := func(name string, n int) {
+		if n > 0 {
+			q.Set(name, strconv.Itoa(n))
+		}
+	}
+	set("q", s.Search)
+	set("status", string(s.Status))
+	set("owner", s.OwnerID)
+	set("environment", string(s.Environment))
+	set("scope", s.Scope)
+	set("profile", s.ProfileID)
+	set("workspace", s.WorkspaceID)
+	set("process", s.ProcessID)
+	days("expires", s.ExpiresWithin)
+	days("unused", s.UnusedFor)
+	if s.Sort.By != "" && s.Sort != apikey.Newest {
+		q.Set("sort", s.Sort.String())
+	}
+	if s.Size != PageSizes[0] {
+		days("size", s.Size)
+	}
+	return q
+}
+
+// Path is the list in this state, from its first page.
+func (s ListState) Path() string { return s.at("") }
+
+func (s ListState) at(cursor string) string {
+	q := s.Query()
+	if cursor != "" {
+		q.Set("cursor", cursor)
+	}
+	if len(q) == 0 {
+		return KeysPath
+	}
+	return KeysPath + "?" + q.Encode()
+}

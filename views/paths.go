@@ -1,0 +1,48 @@
+package views
+
+import (
+	"net/url"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// Where the pages are. Forms post to the path that shows them.
+const (
+	HomePath     = "/"
+	SignInPath   = "/sign-in"
+	SignOutPath  = "/sign-out"
+	SessionsPath = "/account/sessions" // POST: end=<session id>, or everywhere=1
+	KeysPath     = "/account/api-keys"
+	NewKeyPath   = "/account/api-keys/new"
+)
+
+// Transfer is the change of a key's owner, as the last part of a path; the others are apikey.Change.
+const Transfer apikey.Change = "transfer"
+
+// KeyPath is a key's own page.
+func KeyPath(id string) string { return KeysPath + "/" + url.PathEscape(id) }
+
+// ChangePath is where a change to one key is asked for and made: /account/api-keys/<id>/revoke. The page that it
+// came from goes along as return and is where the viewer is sent back to; empty for the list.
+func ChangePath(id string, change apikey.Change, back string) string {
+	return withReturn(KeyPath(id)+"/"+string(change), back)
+}
+
+// BulkPath is where a change to several keys (Disable or Revoke) is asked for and made, with their ids as the
+// query's and the form's id.
+func BulkPath(change apikey.Change) string { return KeysPath + "/" + string(change) }
+
+func withReturn(path, back string) string {
+	if back == "" || back == KeysPath {
+		return path
+	}
+	return path + "?" + url.Values{"return": {back}}.Encode()
+}
+
+// backTo is where a dialog's "Cancel" leads. Only a path of our own will do: a link elsewhere came from nobody here.
+func backTo(back string) string {
+	if len(back) == 0 || back[0] != '/' || (len(back) > 1 && (back[1] == '/' || back[1] == '\\')) {
+		return KeysPath
+	}
+	return back
+}
