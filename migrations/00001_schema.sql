@@ -174,6 +174,7 @@ CREATE INDEX api_keys_by_profile ON api_keys (org_id, profile_id, created_at DES
 CREATE INDEX api_keys_by_expiry ON api_keys (org_id, expires_at, id);
 CREATE INDEX api_keys_by_name ON api_keys (org_id, lower(name), id);
 CREATE INDEX api_keys_by_signature ON api_keys (org_id, signature);
+CREATE INDEX api_keys_by_prefix ON api_keys (org_id, prefix);
 CREATE INDEX api_keys_predecessor ON api_keys (replaced_by) WHERE replaced_by IS NOT NULL;
 CREATE INDEX api_keys_by_scope ON api_keys USING gin (scopes);
 CREATE INDEX api_keys_name_search ON api_keys USING gin (name gin_trgm_ops);

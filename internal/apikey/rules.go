@@ -120,8 +120,9 @@ func parsePrefix(entry string) (netip.Prefix, error) {
 }
 
 // ParseExpiry reads when a key shall end: "90d" (days from now), "2027-01-31" (the end of that day in UTC),
-// an RFC 3339 time, or nothing for the policy's default lifetime. The error is the sentence to show beside it.
-func ParseExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
+// an RFC 3339 time, or nothing for the policy's default lifetime. The policy's longest lifetime counts from the
+// key's creation, so that editing does not stretch it. The error is the sentence to show beside the field.
+func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Time, error) {
 	at, err := readExpiry(strings.TrimSpace(text), now, policy)
 	if err != nil {
 		return time.Time{}, err
@@ -129,7 +130,7 @@ func ParseExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
 	if !at.After(now) {
 		return time.Time{}, say("This is in the past. Choose a later date.")
 	}
-	if last := now.Add(policy.LongestLifetime); at.After(last) {
+	if last := createdAt.Add(policy.LongestLifetime); at.After(last) {
 		return time.Time{}, say("Your organisation's keys live for at most %d days. Choose %s or earlier.",
 			int(policy.LongestLifetime/Day), lastDay(last).Format(time.DateOnly))
 	}
@@ -157,8 +158,10 @@ func readExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
 // lastDay is the last whole day that ends no later than the given time.
 func lastDay(at time.Time) time.Time { return at.UTC().Truncate(Day).Add(-Day) }
 
-// LastDay is the last date that a person may choose as a key's end under the policy.
-func (p Policy) LastDay(now time.Time) time.Time { return lastDay(now.Add(p.LongestLifetime)) }
+// LastDay is the last date that a person may choose as the end of a key made at the given time.
+func (p Policy) LastDay(createdAt time.Time) time.Time {
+	return lastDay(createdAt.Add(p.LongestLifetime))
+}
 
 // CheckGrace returns the sentence to show beside a grace period that may not be used.
 func (p Policy) CheckGrace(grace time.Duration) error {

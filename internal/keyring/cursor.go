@@ -1,0 +1,74 @@
+package keyring
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/json"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// cursors seals places in a list, so that a link can carry one and nobody can make one up. A seal fits one filter
+// and one order of one organisation's list.
+type cursors struct{ aead cipher.AEAD }
+
+func newCursors(secret [32]byte) cursors {
+	block, err := aes.NewCipher(secret[:])
+	if err != nil {
+		panic(err) // 32 bytes are a key of AES-256
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return cursors{aead}
+}
+
+type sealedPosition struct {
+	OrgID string
+	apikey.Position
+}
+
+func (c cursors) seal(orgID string, list []byte, at *apikey.Position) string {
+	if at == nil {
+		return ""
+	}
+	text, err := json.Marshal(sealedPosition{orgID, *at})
+	if err != nil {
+		panic(err) // strings and a boolean always have a JSON form
+	}
+	return base64.RawURLEncoding.EncodeToString(c.aead.Seal(nil, nil, text, list))
+}
+
+// open returns ErrCursor for what this server did not seal for this list, and ErrNotFound for another organisation's.
+func (c cursors) open(orgID string, list []byte, cursor string) (apikey.Position, error) {
+	if cursor == "" {
+		return apikey.Position{}, nil
+	}
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil {
+		return apikey.Position{}, ErrCursor
+	}
+	text, err := c.aead.Open(nil, nil, sealed, list)
+	if err != nil {
+		return apikey.Position{}, ErrCursor
+	}
+	var at sealedPosition
+	if err := json.Unmarshal(text, &at); err != nil {
+		return apikey.Position{}, ErrCursor
+	}
+	if at.OrgID != orgID {
+		return apikey.Position{}, ErrNotFound
+	}
+	return at.Position, nil
+}
+
+// listID is what a cursor is bound to beside the organisation.
+func listID(f apikey.Filter, sort apikey.Sort) []byte {
+	text, err := json.Marshal([]any{f, sort})
+	if err != nil {
+		panic(err)
+	}
+	return text
+}

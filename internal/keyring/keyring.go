@@ -1,0 +1,61 @@
+// Package keyring holds the use cases: one method a verb that a person can do, one file a noun. Pages, programs and
+// the command line all come through here; the rules themselves are in the pure packages beneath.
+package keyring
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// Keyring is the use cases over one store.
+type Keyring struct {
+	store     *store.Store
+	passwords *passwords
+	cursors   cursors
+}
+
+// New returns the use cases over a store.
+func New(s *store.Store) *Keyring {
+	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret())}
+}
+
+// What the store answers with has the same meaning to whoever calls a use case.
+var (
+	ErrNotFound    = store.ErrNotFound
+	ErrForbidden   = store.ErrForbidden
+	ErrStale       = store.ErrStale
+	ErrUnavailable = store.ErrUnavailable
+	ErrTaken       = store.ErrTaken
+	ErrSetUp       = store.ErrSetUp
+)
+
+// Errors of the use cases themselves.
+var (
+	// ErrGrantAll is refused to all but owners, and covers rotating a key that holds "*": its successor's plaintext
+	// would be a grant to whoever reads it.
+	ErrGrantAll = fmt.Errorf("only an owner may grant the scope *: %w", store.ErrForbidden)
+	// ErrCursor says that a cursor was changed, or belongs to another list.
+	ErrCursor = errors.New("this link into the list does not fit it")
+	// ErrCredentials is the one answer to an unknown e-mail, a wrong password and an account that is not active.
+	ErrCredentials = errors.New("the e-mail or the password is wrong")
+)
+
+// RepeatedError says that the same request was made before, and which key it made then.
+type RepeatedError = store.RepeatedError
+
+// The shapes in which the store answers.
+type (
+	KeyRow    = store.KeyRow
+	Session   = store.Session
+	Catalogue = store.Catalogue
+)
+
+func allow(actor account.Actor, action account.Action) error {
+	if !actor.May(action) {
+		return ErrForbidden
+	}
+	return nil
+}

@@ -1,0 +1,501 @@
+package keyring
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// KeyDraft is a key as somebody asks for it, in the words in which it was typed. Empty means the default.
+type KeyDraft struct {
+	Name        string
+	Scopes      []string
+	AllScopes   bool // "*" for whoever may grant it, else every scope of the catalogue by name
+	Environment string
+	WorkspaceID string
+	ProcessID   string
+	ProfileID   string
+	IPAllowlist []string
+	Expires     string // as apikey.ParseExpiry reads it
+	OwnerID     string // default: the actor
+	RequestKey  string `json:"-"` // the same request key again does not issue a second key
+}
+
+// IssueKey makes a key. Its plaintext is in the answer and nowhere else. Errors: input.Problems by field (name,
+// environment, scopes, ipAllowlist, expiresAt), ErrGrantAll, ErrNotFound for a workspace, process, profile or owner
+// that the organisation does not have, *RepeatedError.
+func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDraft) (apikey.Key, apikey.Plaintext, error) {
+	if err := allow(actor, account.IssueKey); err != nil {
+		return apikey.Key{}, apikey.Plaintext{}, err
+	}
+	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
+	if err != nil {
+		return apikey.Key{}, apikey.Plaintext{}, err
+	}
+	key, err := draft.read(actor, catalogue, r.store.Now())
+	if err != nil {
+		return apikey.Key{}, apikey.Plaintext{}, err
+	}
+	plaintext := apikey.NewPlaintext(key.Environment)
+	key = stamp(key, plaintext)
+	var issued apikey.Key
+	err = r.store.Mutate(ctx, actor, account.IssueKey, func(tx *store.Tx) ([]audit.Change, error) {
+		if _, err := tx.KeyOwner(key.OwnerID); err != nil {
+			return nil, err
+		}
+		if draft.RequestKey != "" {
+			if err := tx.ClaimRequest(draft.RequestKey, draft.hash(), key.ID); err != nil {
+				return nil, err
+			}
+		}
+		if issued, err = tx.InsertKey(key, plaintext.Hash()); err != nil {
+			return nil, err
+		}
+		return []audit.Change{audit.KeyChange(nil, &issued)}, nil
+	})
+	if err != nil {
+		return apikey.Key{}, apikey.Plaintext{}, err
+	}
+	return issued, plaintext, nil
+}
+
+// stamp gives a new key its id and what of its plaintext may be seen.
+func stamp(key apikey.Key, plaintext apikey.Plaintext) apikey.Key {
+	key.ID = uuid.Must(uuid.NewV7()).String()
+	key.Prefix, key.Signature = plaintext.Prefix(), plaintext.Signature()
+	return key
+}
+
+// read checks a draft against the rules and the organisation's catalogue.
+func (d KeyDraft) read(actor account.Actor, catalogue Catalogue, now time.Time) (apikey.Key, error) {
+	problems := input.Problems{}
+	key := apikey.Key{
+		OrgID: actor.OrgID, Stored: apikey.Enabled, OwnerID: d.OwnerID, CreatedBy: actor.MemberID,
+		WorkspaceID: d.WorkspaceID, ProcessID: d.ProcessID, ProfileID: d.ProfileID, CreatedAt: now, Version: 1,
+	}
+	if key.OwnerID == "" {
+		key.OwnerID = actor.MemberID
+	}
+	if key.CreatedBy == "" { // the operator is no member: the key counts as made by its owner
+		key.CreatedBy = key.OwnerID
+	}
+	var err error
+	key.Name, err = readName(d.Name)
+	problems.Add("name", err)
+	key.Environment, err = apikey.ParseEnvironment(d.Environment)
+	problems.Add("environment", err)
+	key.Scopes, err = d.readScopes(actor, catalogue)
+	problems.Add("scopes", err)
+	key.IPAllowlist, err = apikey.ParseAllowlist(d.IPAllowlist)
+	problems.Add("ipAllowlist", err)
+	key.ExpiresAt, err = apikey.ParseExpiry(d.Expires, now, now, catalogue.Policy)
+	problems.Add("expiresAt", err)
+	if err := problems.Err(); err != nil {
+		return apikey.Key{}, err
+	}
+	if slices.Contains(key.Scopes, apikey.All) && !actor.May(account.GrantAll) {
+		return apikey.Key{}, ErrGrantAll
+	}
+	return key, nil
+}
+
+func (d KeyDraft) readScopes(actor account.Actor, catalogue Catalogue) ([]string, error) {
+	wanted := d.Scopes
+	switch {
+	case d.AllScopes && actor.May(account.GrantAll):
+		wanted = []string{apikey.All}
+	case d.AllScopes:
+		wanted = catalogue.ScopeNames()
+	}
+	return apikey.CheckScopes(wanted, catalogue.ScopeNames())
+}
+
+// hash recognises the same request: two drafts have the same hash when they ask for the same.
+func (d KeyDraft) hash() [32]byte {
+	text, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // strings, a boolean and lists of strings always have a JSON form
+	}
+	return sha256.Sum256(text)
+}
+
+func readName(text string) (string, error) {
+	name, err := input.Line(text)
+	if err != nil {
+		return "", err
+	}
+	return name, apikey.CheckName(name)
+}
+
+// KeyEdit is what of a key somebody wants changed; nil leaves a thing as it is.
+type KeyEdit struct {
+	Version     int // of the key that the edit began with; 0 takes it as it comes
+	Name        *string
+	Status      *apikey.Status // Enabled or Disabled
+	ProfileID   *string        // "" for none
+	IPAllowlist *[]string
+	Expires     *string
+	OwnerID     *string
+}
+
+// EditKey changes a key that is enabled or disabled. Errors: input.Problems by field, apikey.ErrState for a key whose
+// life is over, ErrStale when somebody else changed it since the version that the edit began with, ErrNotFound.
+func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, edit KeyEdit) (apikey.Key, error) {
+	if err := allow(actor, account.EditKey); err != nil {
+		return apikey.Key{}, err
+	}
+	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
+	if err != nil {
+		return apikey.Key{}, err
+	}
+	return r.changeKey(ctx, actor, edit.action(), id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
+		if !key.StatusAt(tx.Now()).Allows(apikey.Edit) {
+			return key, apikey.ErrState
+		}
+		edited, err := edit.apply(key, catalogue.Policy, tx.Now())
+		if err != nil {
+			return key, err
+		}
+		// The same form sent twice finds its work done; any other late form would undo somebody's change.
+		if edit.Version != 0 && edit.Version != key.Version && !reflect.DeepEqual(edited, key) {
+			return key, ErrStale
+		}
+		if edited.OwnerID != key.OwnerID {
+			if _, err := tx.KeyOwner(edited.OwnerID); err != nil {
+				return key, err
+			}
+		}
+		return edited, nil
+	})
+}
+
+// action names an edit for the audit log: a transfer when that is all it does.
+func (e KeyEdit) action() account.Action {
+	if e.OwnerID != nil && e.Name == nil && e.Status == nil && e.ProfileID == nil && e.IPAllowlist == nil && e.Expires == nil {
+		return account.TransferKey
+	}
+	return account.EditKey
+}
+
+func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (apikey.Key, error) {
+	problems := input.Problems{}
+	var err error
+	if e.Name != nil {
+		key.Name, err = readName(*e.Name)
+		problems.Add("name", err)
+	}
+	if e.Status != nil {
+		if *e.Status != apikey.Enabled && *e.Status != apikey.Disabled {
+			problems.Add("status", input.Sentence("Choose enabled or disabled."))
+		}
+		key.Stored = *e.Status
+	}
+	if e.ProfileID != nil {
+		key.ProfileID = *e.ProfileID
+	}
+	if e.IPAllowlist != nil {
+		key.IPAllowlist, err = apikey.ParseAllowlist(*e.IPAllowlist)
+		problems.Add("ipAllowlist", err)
+	}
+	if e.Expires != nil {
+		key.ExpiresAt, err = apikey.ParseExpiry(*e.Expires, now, key.CreatedAt, policy)
+		problems.Add("expiresAt", err)
+	}
+	if e.OwnerID != nil {
+		key.OwnerID = *e.OwnerID
+	}
+	return key, problems.Err()
+}
+
+// TransferKey gives a key to another active member whose role may hold keys.
+func (r *Keyring) TransferKey(ctx context.Context, actor account.Actor, id, ownerID string) (apikey.Key, error) {
+	return r.EditKey(ctx, actor, id, KeyEdit{OwnerID: &ownerID})
+}
+
+// changeKey locks a key, lets change make another of it, and stores that if it differs.
+func (r *Keyring) changeKey(ctx context.Context, actor account.Actor, action account.Action, id string,
+	change func(*store.Tx, apikey.Key) (apikey.Key, error)) (apikey.Key, error) {
+	var after apikey.Key
+	err := r.store.Mutate(ctx, actor, action, func(tx *store.Tx) ([]audit.Change, error) {
+		before, err := tx.LockKey(id)
+		if err != nil {
+			return nil, err
+		}
+		if after, err = change(tx, before); err != nil || reflect.DeepEqual(before, after) {
+			return nil, err
+		}
+		if after, err = tx.UpdateKey(after); err != nil {
+			return nil, err
+		}
+		return []audit.Change{audit.KeyChange(&before, &after)}, nil
+	})
+	return after, err
+}
+
+// actions names the simple changes of status for the audit log.
+var actions = map[apikey.Change]account.Action{
+	apikey.Disable: account.DisableKey,
+	apikey.Enable:  account.EnableKey,
+	apikey.Revoke:  account.RevokeKey,
+}
+
+// ChangeStatus disables, enables or revokes a key; apikey.ErrState when its status does not allow that.
+func (r *Keyring) ChangeStatus(ctx context.Context, actor account.Actor, change apikey.Change, id string) (apikey.Key, error) {
+	return r.changeKey(ctx, actor, actions[change], id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
+		if !key.StatusAt(tx.Now()).Allows(change) {
+			return key, apikey.ErrState
+		}
+		return changed(key, change, tx.Now()), nil
+	})
+}
+
+func changed(key apikey.Key, change apikey.Change, now time.Time) apikey.Key {
+	switch change {
+	case apikey.Disable:
+		key.Stored = apikey.Disabled
+	case apikey.Enable:
+		key.Stored = apikey.Enabled
+	case apikey.Revoke:
+		key.Stored, key.RevokedAt = apikey.Revoked, &now
+	default:
+	}
+	return key
+}
+
+// ChangeStatuses disables or revokes several keys in one transaction, and leaves those alone whose status does not
+// allow it or which are gone. It returns how many it changed.
+func (r *Keyring) ChangeStatuses(ctx context.Context, actor account.Actor, change apikey.Change, ids []string) (int, error) {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // one order for everybody: no two wait for each other crosswise
+	count := 0
+	err := r.store.Mutate(ctx, actor, actions[change], func(tx *store.Tx) ([]audit.Change, error) {
+		var changes []audit.Change
+		for _, id := range ids {
+			before, err := tx.LockKey(id)
+			if errors.Is(err, ErrNotFound) || err == nil && !before.StatusAt(tx.Now()).Allows(change) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			after, err := tx.UpdateKey(changed(before, change, tx.Now()))
+			if err != nil {
+				return nil, err
+			}
+			changes = append(changes, audit.KeyChange(&before, &after))
+		}
+		count = len(changes)
+		return changes, nil
+	})
+	return count, err
+}
+
+// Rotation is a key's hand-over to its successor.
+type Rotation struct {
+	Old, New  apikey.Key
+	Plaintext apikey.Plaintext // of the new key
+}
+
+// RotateKey makes a key's successor and lets the old key be accepted beside it for the grace period. Errors:
+// input.Problems (graceSeconds), apikey.ErrState when the key's life is over, also when another rotation came first;
+// ErrGrantAll, ErrNotFound.
+func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string, grace time.Duration) (Rotation, error) {
+	if err := allow(actor, account.RotateKey); err != nil {
+		return Rotation{}, err
+	}
+	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
+	if err != nil {
+		return Rotation{}, err
+	}
+	problems := input.Problems{}
+	problems.Add("graceSeconds", catalogue.Policy.CheckGrace(grace))
+	if err := problems.Err(); err != nil {
+		return Rotation{}, err
+	}
+	var out Rotation
+	err = r.store.Mutate(ctx, actor, account.RotateKey, func(tx *store.Tx) ([]audit.Change, error) {
+		old, err := tx.LockKey(id)
+		if err != nil {
+			return nil, err
+		}
+		if !old.StatusAt(tx.Now()).Allows(apikey.Rotate) {
+			return nil, apikey.ErrState
+		}
+		if slices.Contains(old.Scopes, apikey.All) && !actor.May(account.GrantAll) {
+			return nil, ErrGrantAll
+		}
+		out = Rotation{Plaintext: apikey.NewPlaintext(old.Environment)}
+		next := stamp(old.Successor(tx.Now(), catalogue.Policy.LongestLifetime), out.Plaintext)
+		if actor.MemberID != "" {
+			next.CreatedBy = actor.MemberID
+		}
+		if out.New, err = tx.InsertKey(next, out.Plaintext.Hash()); err != nil {
+			return nil, err
+		}
+		now, graceEnd := tx.Now(), old.GraceEnd(tx.Now(), grace)
+		rotated := old
+		rotated.Stored, rotated.RotatedAt, rotated.GraceEndsAt, rotated.ReplacedBy = apikey.Rotated, &now, &graceEnd, next.ID
+		if out.Old, err = tx.UpdateKey(rotated); err != nil {
+			return nil, err
+		}
+		return []audit.Change{audit.KeyChange(&old, &out.Old), audit.KeyChange(nil, &out.New)}, nil
+	})
+	if err != nil {
+		return Rotation{}, err
+	}
+	return out, nil
+}
+
+// DeleteKey removes a key's row. The audit log keeps what it was.
+func (r *Keyring) DeleteKey(ctx context.Context, actor account.Actor, id string) error {
+	return r.store.Mutate(ctx, actor, account.DeleteKey, func(tx *store.Tx) ([]audit.Change, error) {
+		key, err := tx.LockKey(id)
+		if err != nil {
+			return nil, err
+		}
+		return []audit.Change{audit.KeyChange(&key, nil)}, tx.DeleteKey(id)
+	})
+}
+
+// Key returns one key.
+func (r *Keyring) Key(ctx context.Context, actor account.Actor, id string) (KeyRow, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return KeyRow{}, err
+	}
+	return r.store.KeyByID(ctx, actor.OrgID, id)
+}
+
+// KeyPage is a part of the list of keys, with the cursors of the pages beside it; "" where the list ends.
+type KeyPage struct {
+	Rows           []KeyRow
+	Next, Previous string
+}
+
+// Keys lists keys. Errors: ErrCursor, and ErrNotFound for another organisation's cursor.
+func (r *Keyring) Keys(ctx context.Context, actor account.Actor, filter apikey.Filter, sort apikey.Sort, cursor string, limit int) (KeyPage, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return KeyPage{}, err
+	}
+	list := listID(filter, sort)
+	at, err := r.cursors.open(actor.OrgID, list, cursor)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	page, err := r.store.ListKeys(ctx, actor.OrgID, filter, sort, at, limit)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	return KeyPage{
+		Rows:     page.Rows,
+		Next:     r.cursors.seal(actor.OrgID, list, page.Next),
+		Previous: r.cursors.seal(actor.OrgID, list, page.Previous),
+	}, nil
+}
+
+// HasKeys says whether the organisation has any key at all.
+func (r *Keyring) HasKeys(ctx context.Context, actor account.Actor) (bool, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return false, err
+	}
+	return r.store.HasKeys(ctx, actor.OrgID)
+}
+
+// KeyInUse is a key and what depends on it: how many requests it served in the last 24 hours.
+type KeyInUse struct {
+	KeyRow
+	Requests24h int64
+}
+
+// KeysInUse returns those of the ids that are keys of the organisation, with what would break without them.
+func (r *Keyring) KeysInUse(ctx context.Context, actor account.Actor, ids []string) ([]KeyInUse, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return nil, err
+	}
+	rows, err := r.store.KeysByID(ctx, actor.OrgID, ids)
+	if err != nil {
+		return nil, err
+	}
+	requests, err := r.store.RequestsSince(ctx, actor.OrgID, ids, r.store.Now().Add(-apikey.Day))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]KeyInUse, len(rows))
+	for i, row := range rows {
+		out[i] = KeyInUse{row, requests[row.ID]}
+	}
+	return out, nil
+}
+
+// KeyHistory is what is known of a key's past.
+type KeyHistory struct {
+	Usage     []apikey.DayUsage // by day, oldest first
+	Line      []apikey.Key      // its line of rotations, oldest first, itself among them
+	Trail     []audit.Event     // newest first
+	TrailGoes int64             // on before this number; 0 when this is all
+}
+
+const trailPage = 20
+
+// KeyHistory reads a key's usage of so many days, its line of rotations, and its audit trail: the newest events, or
+// those before the event with the given number.
+func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string, days int, before int64) (KeyHistory, error) {
+	var h KeyHistory
+	if err := errors.Join(allow(actor, account.ReadKeys), allow(actor, account.ReadAudit)); err != nil {
+		return h, err
+	}
+	var err error
+	if h.Usage, err = r.store.KeyUsage(ctx, actor.OrgID, id, days); err != nil {
+		return h, err
+	}
+	if h.Line, err = r.store.KeyLineage(ctx, actor.OrgID, id); err != nil {
+		return h, err
+	}
+	if h.Trail, err = r.store.KeyTrail(ctx, actor.OrgID, id, before, trailPage+1); err != nil {
+		return h, err
+	}
+	if len(h.Trail) > trailPage {
+		h.Trail = h.Trail[:trailPage]
+		h.TrailGoes = h.Trail[trailPage-1].Seq
+	}
+	return h, nil
+}
+
+// Catalogue returns what a key can be given.
+func (r *Keyring) Catalogue(ctx context.Context, actor account.Actor) (Catalogue, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return Catalogue{}, err
+	}
+	return r.store.Catalogue(ctx, actor.OrgID)
+}
+
+// KeyOwners lists the members who own keys.
+func (r *Keyring) KeyOwners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return nil, err
+	}
+	return r.store.KeyOwners(ctx, actor.OrgID)
+}
+
+// KeyHolders lists the active members whose role may hold keys: those whom a key can be transferred to.
+func (r *Keyring) KeyHolders(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	if err := allow(actor, account.TransferKey); err != nil {
+		return nil, err
+	}
+	return r.store.MembersWithRoles(ctx, actor.OrgID, account.RolesFor(account.IssueKey))
+}
+
+// Owners lists the organisation's owners, for whoever has to ask one.
+func (r *Keyring) Owners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	return r.store.MembersWithRoles(ctx, actor.OrgID, []account.Role{account.Owner})
+}

@@ -1,0 +1,142 @@
+package keyring
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+const (
+	// SessionLifetime ends a session whatever its use; the idle limit is the store's.
+	SessionLifetime = 24 * time.Hour
+
+	attemptWindow      = 15 * time.Minute
+	attemptsPerAccount = 10
+	attemptsPerAddress = 100 // an office shares one
+)
+
+// LockedError says that there were too many attempts, and when the next one counts again.
+type LockedError struct{ Until time.Time }
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("too many attempts to sign in; the next one counts at %s", e.Until.Format(time.RFC3339))
+}
+
+// Visitor is where a request comes from, before it is known who it is.
+type Visitor struct {
+	Address   string // IP address
+	UserAgent string
+}
+
+// SignIn checks an e-mail and a password and begins a session. Errors: ErrCredentials, *LockedError, ErrUnavailable.
+// An unknown e-mail is counted, takes as long and is answered as a wrong password is.
+func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password string) (Session, error) {
+	email, problem := input.Email(email)
+	if err := r.countAttempts(ctx, from, email); err != nil {
+		return Session{}, err
+	}
+	member, err := r.store.CredentialsByEmail(ctx, email)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Session{}, err
+	}
+	matches, err := r.passwords.matches(ctx, password, member.PasswordHash)
+	if err != nil {
+		return Session{}, err
+	}
+	if problem != nil || !matches || member.Status != account.Active {
+		return Session{}, ErrCredentials
+	}
+	if err := r.store.ForgetAttempts(ctx, accountSubject(email)); err != nil {
+		return Session{}, err
+	}
+	return r.beginSession(ctx, from, member.Person)
+}
+
+// countAttempts counts before it judges: the tenth attempt of a window is the last that is evaluated.
+func (r *Keyring) countAttempts(ctx context.Context, from Visitor, email string) error {
+	for _, limit := range []struct {
+		subject string
+		most    int
+	}{{"address " + from.Address, attemptsPerAddress}, {accountSubject(email), attemptsPerAccount}} {
+		count, until, err := r.store.CountAttempt(ctx, limit.subject, attemptWindow)
+		if err != nil {
+			return err
+		}
+		if count > limit.most {
+			return &LockedError{until}
+		}
+	}
+	return nil
+}
+
+// accountSubject names an account without storing the addresses that people try.
+func accountSubject(email string) string {
+	sum := sha256.Sum256([]byte(email))
+	return "account " + hex.EncodeToString(sum[:])
+}
+
+func (r *Keyring) beginSession(ctx context.Context, from Visitor, who account.Person) (Session, error) {
+	actor := account.Actor{OrgID: who.OrgID, MemberID: who.ID, Email: who.Email, Name: who.Name, Role: who.Role,
+		Address: from.Address, UserAgent: from.UserAgent}
+	var session Session
+	err := r.store.Mutate(ctx, actor, account.SignIn, func(tx *store.Tx) (changes []audit.Change, err error) {
+		session, err = tx.InsertSession(SessionLifetime)
+		return []audit.Change{{Subject: sessionSubject(session.ID, actor), After: audit.Facts{"expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
+	})
+	return session, err
+}
+
+func sessionSubject(id string, actor account.Actor) audit.Subject {
+	return audit.Subject{Kind: "session", ID: id, Name: actor.Email}
+}
+
+// Actor returns who is behind a session at this moment, and their organisation's name; ErrNotFound when the session
+// has ended.
+func (r *Keyring) Actor(ctx context.Context, from Visitor, sessionID string) (account.Actor, string, error) {
+	actor, organisation, err := r.store.SessionActor(ctx, sessionID)
+	actor.Address, actor.UserAgent = from.Address, from.UserAgent
+	return actor, organisation, err
+}
+
+// Sessions lists the actor's own sessions.
+func (r *Keyring) Sessions(ctx context.Context, actor account.Actor) ([]Session, error) {
+	return r.store.SessionsOf(ctx, actor.OrgID, actor.MemberID)
+}
+
+// EndSession ends one of the actor's own sessions; ErrNotFound when it is not theirs or has ended.
+func (r *Keyring) EndSession(ctx context.Context, actor account.Actor, id string) error {
+	ended, err := r.endSessions(ctx, actor, id)
+	if err == nil && !slices.Contains(ended, id) {
+		return ErrNotFound
+	}
+	return err
+}
+
+// EndAllSessions signs the actor out everywhere.
+func (r *Keyring) EndAllSessions(ctx context.Context, actor account.Actor) error {
+	_, err := r.endSessions(ctx, actor, "")
+	return err
+}
+
+func (r *Keyring) endSessions(ctx context.Context, actor account.Actor, id string) (ended []string, err error) {
+	err = r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
+		if ended, err = tx.EndSessions(id); err != nil {
+			return nil, err
+		}
+		var changes []audit.Change
+		for _, session := range ended {
+			changes = append(changes, audit.Change{Subject: sessionSubject(session, actor), After: audit.Facts{"endedAt": tx.Now().Format(time.RFC3339)}})
+		}
+		return changes, nil
+	})
+	return ended, err
+}

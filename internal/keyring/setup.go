@@ -1,0 +1,194 @@
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// setupLinkAge is how long a one-time link works; a restart prints a new one.
+const setupLinkAge = 24 * time.Hour
+
+// SetupToken makes a one-time token with which the first owner sets up the organisation; "" when there is an
+// organisation already.
+func (r *Keyring) SetupToken(ctx context.Context) (string, error) {
+	done, err := r.store.IsSetUp(ctx)
+	if err != nil || done {
+		return "", err
+	}
+	token := rand.Text() // 130 bits
+	return token, r.store.InsertSetupLink(ctx, sha256.Sum256([]byte(token)), r.store.Now().Add(setupLinkAge))
+}
+
+// CheckSetupToken returns ErrSetUp for a token that does not work any more.
+func (r *Keyring) CheckSetupToken(ctx context.Context, token string) error {
+	works, err := r.store.HasSetupLink(ctx, sha256.Sum256([]byte(token)))
+	if err == nil && !works {
+		return ErrSetUp
+	}
+	return err
+}
+
+// SetUpDraft is the first owner and their organisation, as typed.
+type SetUpDraft struct {
+	Organisation, Name, Email, Password string
+}
+
+// SetUp makes the organisation and its first owner, uses up the token, and signs the owner in. Errors:
+// input.Problems by field (organisation, name, email, password), ErrSetUp.
+func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft SetUpDraft) (Session, error) {
+	if err := r.CheckSetupToken(ctx, token); err != nil { // before an expensive hash is computed for anybody
+		return Session{}, err
+	}
+	problems := input.Problems{}
+	var owner account.Person
+	organisation, err := readLabel(draft.Organisation, "Enter the organisation's name.")
+	problems.Add("organisation", err)
+	owner.Name, err = readLabel(draft.Name, "Enter your name.")
+	problems.Add("name", err)
+	owner.Email, err = input.Email(draft.Email)
+	problems.Add("email", err)
+	problems.Add("password", checkPassword(draft.Password, owner.Email, organisation, owner.Name))
+	if err := problems.Err(); err != nil {
+		return Session{}, err
+	}
+	owner.Role = account.Owner
+	hash, err := r.passwords.hash(ctx, draft.Password)
+	if err != nil {
+		return Session{}, err
+	}
+	actor := account.Actor{OrgID: uuid.Must(uuid.NewV7()).String(), Email: owner.Email, Role: account.Operator, Address: from.Address, UserAgent: from.UserAgent}
+	err = r.store.Mutate(ctx, actor, account.SetUp, func(tx *store.Tx) ([]audit.Change, error) {
+		if err := tx.UseSetupLink(sha256.Sum256([]byte(token))); err != nil {
+			return nil, err
+		}
+		changes, err := insertOrganisation(tx, organisation)
+		if err != nil {
+			return nil, err
+		}
+		if owner, err = tx.InsertMember(owner, hash); err != nil {
+			return nil, err
+		}
+		return append(changes, memberChange(owner)), nil
+	})
+	if err != nil {
+		return Session{}, err
+	}
+	return r.beginSession(ctx, from, owner)
+}
+
+// readLabel reads a name of a person or an organisation: one line of 1 to 100 characters.
+func readLabel(text, whenEmpty string) (string, error) {
+	label, err := input.Line(text)
+	switch {
+	case err != nil:
+		return "", err
+	case label == "":
+		return "", input.Sentence(whenEmpty)
+	case len([]rune(label)) > 100:
+		return "", input.Sentence("Use at most 100 characters.")
+	}
+	return label, nil
+}
+
+func insertOrganisation(tx *store.Tx, name string) ([]audit.Change, error) {
+	err := tx.InsertOrganisation(name, audit.Genesis)
+	subject := audit.Subject{Kind: "organisation", ID: tx.Actor().OrgID, Name: name}
+	return []audit.Change{{Subject: subject, After: audit.Facts{"name": name}}}, err
+}
+
+func memberChange(p account.Person) audit.Change {
+	return audit.Change{
+		Subject: audit.Subject{Kind: "member", ID: p.ID, Name: p.Email},
+		After:   audit.Facts{"email": p.Email, "name": p.Name, "role": p.Role, "status": p.Status},
+	}
+}
+
+// Operator is whoever has a shell on the server, acting in one organisation.
+func Operator(orgID string) account.Actor {
+	return account.Actor{OrgID: orgID, Email: "operator", Role: account.Operator}
+}
+
+// MemberDraft is a member as the operator asks for one.
+type MemberDraft struct {
+	Organisation, Email, Name, Role, Password string
+}
+
+// CreateMember makes a member, and the organisation with them if it is new. It is the operator's. Errors:
+// input.Problems (organisation, email, role, password), ErrTaken when the address has an account already.
+func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.Person, error) {
+	problems := input.Problems{}
+	organisation, err := readLabel(draft.Organisation, "Name the organisation.")
+	problems.Add("organisation", err)
+	person := account.Person{Role: account.Role(draft.Role)}
+	person.Name, err = input.Line(draft.Name)
+	problems.Add("name", err)
+	person.Email, err = input.Email(draft.Email)
+	problems.Add("email", err)
+	if !slices.Contains(account.Roles, person.Role) {
+		problems.Add("role", input.Sentence(fmt.Sprintf("Choose one of the roles %v.", account.Roles)))
+	}
+	problems.Add("password", checkPassword(draft.Password, person.Email, organisation))
+	if err := problems.Err(); err != nil {
+		return account.Person{}, err
+	}
+	hash, err := r.passwords.hash(ctx, draft.Password)
+	if err != nil {
+		return account.Person{}, err
+	}
+	existing, err := r.store.OrganisationByName(ctx, organisation)
+	isNew := errors.Is(err, ErrNotFound)
+	if err != nil && !isNew {
+		return account.Person{}, err
+	}
+	action := account.CreateMember
+	if isNew {
+		if person.Role != account.Owner {
+			return account.Person{}, input.Problems{"role": "The first member of a new organisation is its owner."}
+		}
+		existing.ID, action = uuid.Must(uuid.NewV7()).String(), account.SetUp
+	}
+	err = r.store.Mutate(ctx, Operator(existing.ID), action, func(tx *store.Tx) (changes []audit.Change, err error) {
+		if isNew {
+			if changes, err = insertOrganisation(tx, organisation); err != nil {
+				return nil, err
+			}
+		}
+		if person, err = tx.InsertMember(person, hash); err != nil {
+			return nil, err
+		}
+		return append(changes, memberChange(person)), nil
+	})
+	return person, err
+}
+
+// MemberByEmail finds a member for the operator's commands.
+func (r *Keyring) MemberByEmail(ctx context.Context, organisation, email string) (account.Person, error) {
+	email, err := input.Email(email)
+	if err != nil {
+		return account.Person{}, err
+	}
+	org, err := r.store.OrganisationByName(ctx, organisation)
+	if err != nil {
+		return account.Person{}, fmt.Errorf("the organisation %q: %w", organisation, err)
+	}
+	member, err := r.store.CredentialsByEmail(ctx, email)
+	if err == nil && member.OrgID != org.ID {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return account.Person{}, fmt.Errorf("the member %s of %q: %w", email, organisation, err)
+	}
+	return member.Person, nil
+}

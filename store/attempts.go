@@ -1,0 +1,47 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// CountAttempt counts an attempt of the subject (an account or an address) in its window before the attempt is
+// judged, so that attempts made at once on several replicas are all counted. The window begins with the first
+// attempt and is not prolonged by later ones: nobody is locked out for good. It returns how many attempts the window
+// has seen, this one included, and when it ends.
+func (s *Store) CountAttempt(ctx context.Context, subject string, window time.Duration) (int, time.Time, error) {
+	var r struct {
+		Attempts int
+		EndsAt   time.Time `db:"window_ends_at"`
+	}
+	now := s.Now()
+	err := s.db.GetContext(ctx, &r, `INSERT INTO sign_in_attempts AS a (subject, attempts, window_ends_at) VALUES ($1, 1, $3)
+		ON CONFLICT (subject) DO UPDATE SET
+			attempts = CASE WHEN a.window_ends_at <= $2 THEN 1 ELSE a.attempts + 1 END,
+			window_ends_at = CASE WHEN a.window_ends_at <= $2 THEN $3 ELSE a.window_ends_at END
+		RETURNING attempts, window_ends_at`, subject, now, now.Add(window))
+	return r.Attempts, r.EndsAt.UTC(), tidy(err)
+}
+
+// ForgetAttempts clears a subject's count, after a sign-in that succeeded.
+func (s *Store) ForgetAttempts(ctx context.Context, subject string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_attempts WHERE subject = $1`, subject)
+	return tidy(err)
+}
+
+// Sweep removes what has served its time: cookies, tombstones, attempts, setup links, and after 24 hours the
+// requests by which a repeated issue is recognised.
+func (s *Store) Sweep(ctx context.Context) error {
+	now := s.Now()
+	for _, statement := range []string{
+		`DELETE FROM cookie_sessions WHERE expires_at <= $1`,
+		`DELETE FROM sign_in_attempts WHERE window_ends_at <= $1`,
+		`DELETE FROM setup_links WHERE expires_at <= $1`,
+		`DELETE FROM issue_requests WHERE created_at <= $1::timestamptz - interval '24 hours'`,
+	} {
+		if _, err := s.db.ExecContext(ctx, statement, now); err != nil {
+			return tidy(err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,76 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// Choice is something that can be chosen by name: a workspace, a process, a bias profile.
+type Choice struct {
+	ID     string
+	Name   string
+	Parent string // of a process: its workspace's id
+}
+
+// Scope is an entry of the catalogue that can be granted.
+type Scope struct {
+	Name        string
+	Description string
+}
+
+// Catalogue is what an organisation's keys may be given.
+type Catalogue struct {
+	Policy     apikey.Policy
+	Scopes     []Scope // without the retired ones
+	Retired    []string
+	Workspaces []Choice
+	Processes  []Choice
+	Profiles   []Choice
+}
+
+// ScopeNames are the scopes that can be granted, by name.
+func (c Catalogue) ScopeNames() []string {
+	out := make([]string, len(c.Scopes))
+	for i, s := range c.Scopes {
+		out[i] = s.Name
+	}
+	return out
+}
+
+// Catalogue reads the organisation's policy and everything a key can be given; at most 500 of each.
+func (s *Store) Catalogue(ctx context.Context, orgID string) (Catalogue, error) {
+	var c Catalogue
+	var policy struct {
+		LongestLifetimeDays int `db:"longest_lifetime_days"`
+		DefaultLifetimeDays int `db:"default_lifetime_days"`
+		LongestGraceSeconds int `db:"longest_grace_seconds"`
+	}
+	if err := s.db.GetContext(ctx, &policy, `SELECT longest_lifetime_days, default_lifetime_days, longest_grace_seconds
+		FROM key_policies WHERE org_id = $1`, orgID); err != nil {
+		return c, tidy(err)
+	}
+	c.Policy = apikey.Policy{
+		LongestLifetime: time.Duration(policy.LongestLifetimeDays) * apikey.Day,
+		DefaultLifetime: time.Duration(policy.DefaultLifetimeDays) * apikey.Day,
+		LongestGrace:    time.Duration(policy.LongestGraceSeconds) * time.Second,
+	}
+	for _, list := range []struct {
+		into  any
+		query string
+	}{
+		{&c.Scopes, `SELECT name, description FROM scopes WHERE org_id = $1 AND retired_at IS NULL
+			ORDER BY split_part(name, ':', 2), name LIMIT 500`},
+		{&c.Retired, `SELECT name FROM scopes WHERE org_id = $1 AND retired_at IS NOT NULL ORDER BY name LIMIT 500`},
+		{&c.Workspaces, `SELECT id, name FROM workspaces WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
+		{&c.Processes, `SELECT p.id, p.name, p.workspace_id AS parent FROM processes p JOIN workspaces w ON w.id = p.workspace_id
+			WHERE p.org_id = $1 ORDER BY lower(w.name), w.id, lower(p.name), p.id LIMIT 500`},
+		{&c.Profiles, `SELECT id, name FROM bias_profiles WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
+	} {
+		if err := s.db.SelectContext(ctx, list.into, list.query, orgID); err != nil {
+			return c, tidy(err)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,87 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// What a call to the store may come back with, beside nil and errors nobody foresaw.
+var (
+	ErrNotFound    = errors.New("not found in this organisation")
+	ErrForbidden   = errors.New("the actor's role does not allow this")
+	ErrStale       = errors.New("changed by somebody else in the meantime")
+	ErrUnavailable = errors.New("the database does not answer")
+	ErrTaken       = errors.New("the name is taken")
+	ErrSetUp       = errors.New("the installation is already set up, or the link is used up")
+)
+
+// RepeatedError says that a request was made before, and which key it made then.
+type RepeatedError struct {
+	KeyID    string
+	SameBody bool
+}
+
+func (e *RepeatedError) Error() string {
+	return "the same request was made before and issued the key " + e.KeyID
+}
+
+// constraints gives meaning to the refusals of named constraints.
+var constraints = map[string]error{
+	"api_keys_owner_fkey":            ErrNotFound,
+	"api_keys_workspace_fkey":        ErrNotFound,
+	"api_keys_process_fkey":          ErrNotFound,
+	"api_keys_process_has_workspace": ErrNotFound, // a process that does not exist has no workspace to fill in
+	"api_keys_profile_fkey":          ErrNotFound,
+	"members_email_taken":            ErrTaken,
+	"organisations_name_taken":       ErrTaken,
+}
+
+// tidy turns the driver's errors into the store's.
+func tidy(err error) error {
+	if err == nil {
+		return nil
+	}
+	var pqErr *pq.Error
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return ErrNotFound
+	case errors.As(err, &pqErr):
+		return tidyAnswer(pqErr, err)
+	case unreachable(err):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+// tidyAnswer judges an error that the database itself sent.
+func tidyAnswer(answer *pq.Error, err error) error {
+	if meaning, ok := constraints[answer.Constraint]; ok {
+		return meaning
+	}
+	switch code := string(answer.Code); {
+	case code == "22P02": // no UUID at all: as unknown as any other
+		return ErrNotFound
+	case code == "57014", code == "55P03", // statement or lock timeout
+		code == "40001", code == "40P01", // still colliding after the retries
+		code == "25006",                                               // a standby that has not been promoted yet
+		strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "53"), // shutting down, starting, out of resources
+		strings.HasPrefix(code, "08"):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	return err
+}
+
+func unreachable(err error) bool {
+	var netErr net.Error
+	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr)
+}

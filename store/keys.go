@@ -1,0 +1,367 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// KeyRow is a key together with what people want to read beside it.
+type KeyRow struct {
+	apikey.Key
+	Owner         account.Person
+	CreatorEmail  string
+	WorkspaceName string
+	ProcessName   string
+	ProfileName   string
+	Use           apikey.Use
+	idleSince     time.Time
+	sortName      string
+}
+
+const keyColumns = `k.id, k.org_id, k.name, k.environment, k.prefix, k.signature, k.scopes, k.status, k.owner_id, k.created_by,
+	coalesce(k.workspace_id::text, '') AS workspace_id, coalesce(k.process_id::text, '') AS process_id,
+	coalesce(k.profile_id::text, '') AS profile_id, k.ip_allowlist::text[] AS ip_allowlist, k.created_at, k.expires_at,
+	k.rotated_at, k.grace_ends_at, coalesce(k.replaced_by::text, '') AS replaced_by, k.revoked_at, k.version`
+
+type keyRecord struct {
+	ID          string         `db:"id"`
+	OrgID       string         `db:"org_id"`
+	Name        string         `db:"name"`
+	Environment string         `db:"environment"`
+	Prefix      string         `db:"prefix"`
+	Signature   string         `db:"signature"`
+	Scopes      pq.StringArray `db:"scopes"`
+	Status      string         `db:"status"`
+	OwnerID     string         `db:"owner_id"`
+	CreatedBy   string         `db:"created_by"`
+	WorkspaceID string         `db:"workspace_id"`
+	ProcessID   string         `db:"process_id"`
+	ProfileID   string         `db:"profile_id"`
+	IPAllowlist pq.StringArray `db:"ip_allowlist"`
+	CreatedAt   time.Time      `db:"created_at"`
+	ExpiresAt   time.Time      `db:"expires_at"`
+	RotatedAt   *time.Time     `db:"rotated_at"`
+	GraceEndsAt *time.Time     `db:"grace_ends_at"`
+	ReplacedBy  string         `db:"replaced_by"`
+	RevokedAt   *time.Time     `db:"revoked_at"`
+	Version     int            `db:"version"`
+}
+
+func (r keyRecord) key() apikey.Key {
+	return apikey.Key{
+		ID: r.ID, OrgID: r.OrgID, Name: r.Name, Environment: apikey.Environment(r.Environment),
+		Prefix: r.Prefix, Signature: r.Signature, Scopes: r.Scopes, Stored: apikey.Status(r.Status),
+		OwnerID: r.OwnerID, CreatedBy: r.CreatedBy, WorkspaceID: r.WorkspaceID, ProcessID: r.ProcessID,
+		ProfileID: r.ProfileID, IPAllowlist: prefixes(r.IPAllowlist),
+		CreatedAt: r.CreatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), RotatedAt: utc(r.RotatedAt),
+		GraceEndsAt: utc(r.GraceEndsAt), ReplacedBy: r.ReplacedBy, RevokedAt: utc(r.RevokedAt), Version: r.Version,
+	}
+}
+
+func prefixes(texts []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
+		out = append(out, netip.MustParsePrefix(text)) // a cidr column holds nothing else
+	}
+	return out
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	u := t.UTC()
+	return &u
+}
+
+const rowQuery = `SELECT ` + keyColumns + `,
+		o.email AS owner_email, o.name AS owner_name, o.role AS owner_role, o.status AS owner_status,
+		c.email AS creator_email, coalesce(w.name, '') AS workspace_name, coalesce(p.name, '') AS process_name,
+		coalesce(b.name, '') AS profile_name,
+		u.last_used_at, u.address AS use_address, u.user_agent AS use_agent, u.idle_since, lower(k.name) AS sort_name
+	FROM api_keys k
+	JOIN key_use u ON u.key_id = k.id
+	JOIN members o ON o.id = k.owner_id
+	JOIN members c ON c.id = k.created_by
+	LEFT JOIN workspaces w ON w.id = k.workspace_id
+	LEFT JOIN processes p ON p.id = k.process_id
+	LEFT JOIN bias_profiles b ON b.id = k.profile_id`
+
+type rowRecord struct {
+	keyRecord
+	OwnerEmail    string     `db:"owner_email"`
+	OwnerName     string     `db:"owner_name"`
+	OwnerRole     string     `db:"owner_role"`
+	OwnerStatus   string     `db:"owner_status"`
+	CreatorEmail  string     `db:"creator_email"`
+	WorkspaceName string     `db:"workspace_name"`
+	ProcessName   string     `db:"process_name"`
+	ProfileName   string     `db:"profile_name"`
+	LastUsedAt    *time.Time `db:"last_used_at"`
+	UseAddress    string     `db:"use_address"`
+	UseAgent      string     `db:"use_agent"`
+	IdleSince     time.Time  `db:"idle_since"`
+	SortName      string     `db:"sort_name"`
+}
+
+func (r rowRecord) row() KeyRow {
+	return KeyRow{
+		Key: r.key(),
+		Owner: account.Person{ID: r.OwnerID, OrgID: r.OrgID, Email: r.OwnerEmail, Name: r.OwnerName,
+			Role: account.Role(r.OwnerRole), Status: account.Status(r.OwnerStatus)},
+		CreatorEmail: r.CreatorEmail, WorkspaceName: r.WorkspaceName, ProcessName: r.ProcessName, ProfileName: r.ProfileName,
+		Use:       apikey.Use{At: utc(r.LastUsedAt), Address: r.UseAddress, UserAgent: r.UseAgent},
+		idleSince: r.IdleSince.UTC(), sortName: r.SortName,
+	}
+}
+
+func rows(records []rowRecord) []KeyRow {
+	out := make([]KeyRow, len(records))
+	for i, r := range records {
+		out[i] = r.row()
+	}
+	return out
+}
+
+// KeyByID returns one key of the organisation, or ErrNotFound.
+func (s *Store) KeyByID(ctx context.Context, orgID, id string) (KeyRow, error) {
+	var r rowRecord
+	err := s.db.GetContext(ctx, &r, rowQuery+` WHERE k.org_id = $1 AND k.id = $2`, orgID, id)
+	return r.row(), tidy(err)
+}
+
+// KeysByID returns those of the ids that are keys of the organisation, newest first.
+func (s *Store) KeysByID(ctx context.Context, orgID string, ids []string) ([]KeyRow, error) {
+	var records []rowRecord
+	err := s.db.SelectContext(ctx, &records, rowQuery+` WHERE k.org_id = $1 AND k.id = ANY($2::uuid[])
+		ORDER BY k.created_at DESC, k.id DESC`, orgID, pq.Array(ids))
+	return rows(records), tidy(err)
+}
+
+// sortColumns says by which column an order sorts, what the cursor's text is cast to, and how a row tells it.
+var sortColumns = map[apikey.Order]struct {
+	column, cast string
+	value        func(KeyRow) string
+}{
+	apikey.ByCreation: {"k.created_at", "timestamptz", func(r KeyRow) string { return instant(r.CreatedAt) }},
+	apikey.ByExpiry:   {"k.expires_at", "timestamptz", func(r KeyRow) string { return instant(r.ExpiresAt) }},
+	apikey.ByUse:      {"u.idle_since", "timestamptz", func(r KeyRow) string { return instant(r.idleSince) }},
+	apikey.ByName:     {"lower(k.name)", "text", func(r KeyRow) string { return r.sortName }},
+}
+
+func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
+
+// KeyPage is a part of a list, and the places from which it goes on in both directions; nil where it ends.
+type KeyPage struct {
+	Rows     []KeyRow
+	Next     *apikey.Position
+	Previous *apikey.Position
+}
+
+// ListKeys returns a page of the organisation's keys. An empty field of the filter switches its line off: the values
+// are known when the statement is planned, so that an unused line costs nothing.
+func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sort apikey.Sort, at apikey.Position, limit int) (KeyPage, error) {
+	by := sortColumns[sort.By]
+	descending := sort.Descending != at.Backward
+	compare, direction := ">", "ASC"
+	if descending {
+		compare, direction = "<", "DESC"
+	}
+	now := s.Now()
+	low, high := idRange(f.Search)
+	// Scalar parameters are cast, so that an empty one can be compared with nothing.
+	query := rowQuery + ` WHERE k.org_id = $1
+		AND ($2 = '' OR k.status = ANY($3) AND (CASE WHEN k.status IN ('enabled', 'disabled') AND k.expires_at <= $4::timestamptz
+			THEN 'expired' ELSE k.status END) = $2)
+		AND ($5 = '' OR k.owner_id = nullif($5, '')::uuid)
+		AND ($6 = '' OR k.environment = $6)
+		AND ($7 = '' OR k.scopes @> ARRAY[$7::text])
+		AND ($8 = '' OR k.profile_id = nullif($8, '')::uuid)
+		AND ($9 = '' OR k.workspace_id = nullif($9, '')::uuid)
+		AND ($10 = '' OR k.process_id = nullif($10, '')::uuid)
+		AND ($11::timestamptz IS NULL OR k.expires_at > $4::timestamptz AND k.expires_at <= $11::timestamptz
+			AND k.status IN ('enabled', 'disabled'))
+		AND ($12::timestamptz IS NULL OR u.idle_since <= $12::timestamptz)
+		AND ($13 = '' OR k.name ILIKE $14 OR k.signature = $13 OR k.prefix = $13 OR k.id BETWEEN $15::uuid AND $16::uuid
+			OR k.owner_id = ANY (ARRAY(SELECT id FROM members WHERE org_id = $1 AND email ILIKE $14)))
+		AND ($17 = '' OR (` + by.column + `, k.id) ` + compare + ` (nullif($18, '')::` + by.cast + `, nullif($17, '')::uuid))
+		ORDER BY ` + by.column + ` ` + direction + `, k.id ` + direction + ` LIMIT $19`
+	var records []rowRecord
+	err := s.db.SelectContext(ctx, &records, query,
+		orgID, f.Status, pq.Array(f.Status.StoredAs()), now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
+		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, "%"+escapeLike(f.Search)+"%", low, high,
+		at.ID, at.Value, limit+1)
+	if err != nil {
+		return KeyPage{}, tidy(err)
+	}
+	return pageOf(rows(records), at, limit, by.value), nil
+}
+
+// pageOf cuts the one row too many that tells whether the list goes on, and turns a page read backward around.
+func pageOf(found []KeyRow, at apikey.Position, limit int, value func(KeyRow) string) KeyPage {
+	more := len(found) > limit
+	found = found[:min(len(found), limit)]
+	if at.Backward {
+		slices.Reverse(found)
+	}
+	page := KeyPage{Rows: found}
+	if len(found) == 0 {
+		return page
+	}
+	first, last := found[0], found[len(found)-1]
+	if more || at.Backward {
+		page.Next = &apikey.Position{Value: value(last), ID: last.ID}
+	}
+	if (more && at.Backward) || (!at.Backward && at.ID != "") {
+		page.Previous = &apikey.Position{Value: value(first), ID: first.ID, Backward: true}
+	}
+	return page
+}
+
+// after is the time so many days from now; nil for 0, which switches the line off.
+func after(now time.Time, days int) *time.Time {
+	if days == 0 {
+		return nil
+	}
+	t := now.Add(time.Duration(days) * apikey.Day)
+	return &t
+}
+
+// escapeLike makes text stand for itself in a LIKE pattern.
+func escapeLike(text string) string {
+	return strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text)
+}
+
+// idRange is the range of ids that begin with the text, when it could be the beginning of an id: 8 characters or
+// more, so that a word like "added" is searched as a word. Otherwise a range that holds no id of ours.
+func idRange(text string) (low, high string) {
+	digits := strings.ToLower(strings.ReplaceAll(text, "-", ""))
+	if len(digits) < 8 || len(digits) > 32 || strings.Trim(digits, "0123456789abcdef") != "" {
+		return uuid.Nil.String(), uuid.Nil.String()
+	}
+	missing := 32 - len(digits)
+	return uuid.MustParse(digits + strings.Repeat("0", missing)).String(), uuid.MustParse(digits + strings.Repeat("f", missing)).String()
+}
+
+// HasKeys says whether the organisation has any key at all.
+func (s *Store) HasKeys(ctx context.Context, orgID string) (bool, error) {
+	var found bool
+	err := s.db.GetContext(ctx, &found, `SELECT EXISTS (SELECT 1 FROM api_keys WHERE org_id = $1)`, orgID)
+	return found, tidy(err)
+}
+
+// maxLineage bounds how many keys of one line of rotations are shown in each direction.
+const maxLineage = 20
+
+// KeyLineage returns the key's line of rotations, oldest first: those it replaced, itself, and those that replaced it.
+func (s *Store) KeyLineage(ctx context.Context, orgID, id string) ([]apikey.Key, error) {
+	var records []keyRecord
+	err := s.db.SelectContext(ctx, &records, `WITH RECURSIVE
+		older AS (
+			SELECT id, 0 AS step FROM api_keys WHERE org_id = $1 AND id = $2
+			UNION ALL SELECT k.id, step + 1 FROM api_keys k JOIN older ON k.replaced_by = older.id WHERE k.org_id = $1 AND step < $3),
+		newer AS (
+			SELECT replaced_by AS id, 1 AS step FROM api_keys WHERE org_id = $1 AND id = $2
+			UNION ALL SELECT k.replaced_by, step + 1 FROM api_keys k JOIN newer ON k.id = newer.id WHERE k.org_id = $1 AND step < $3)
+		SELECT `+keyColumns+` FROM api_keys k
+		WHERE k.org_id = $1 AND k.id IN (SELECT id FROM older UNION SELECT id FROM newer) ORDER BY k.created_at, k.id`, orgID, id, maxLineage)
+	keys := make([]apikey.Key, len(records))
+	for i, r := range records {
+		keys[i] = r.key()
+	}
+	return keys, tidy(err)
+}
+
+// LockKey returns a key of the organisation and holds its row until the transaction ends, so that of two changes
+// to one key the second sees what the first did.
+func (tx *Tx) LockKey(id string) (apikey.Key, error) {
+	var r keyRecord
+	err := tx.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2 FOR UPDATE`, tx.actor.OrgID, id)
+	return r.key(), tidy(err)
+}
+
+// InsertKey stores a new key of the actor's organisation under its hash, and returns it as it was stored: with the
+// workspace that its process belongs to.
+func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
+	var r keyRecord
+	err := tx.GetContext(tx.ctx, &r, `INSERT INTO api_keys AS k (id, org_id, name, environment, prefix, hash, signature, scopes, status,
+			owner_id, created_by, workspace_id, process_id, profile_id, ip_allowlist, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+			coalesce(nullif($12, '')::uuid, (SELECT workspace_id FROM processes WHERE org_id = $2 AND id = nullif($13, '')::uuid)),
+			nullif($13, '')::uuid, nullif($14, '')::uuid, $15::cidr[], $16, $17)
+		RETURNING `+keyColumns,
+		k.ID, tx.actor.OrgID, k.Name, k.Environment, k.Prefix, hash[:], k.Signature, pq.Array(k.Scopes), k.Stored,
+		k.OwnerID, k.CreatedBy, k.WorkspaceID, k.ProcessID, k.ProfileID, pq.Array(texts(k.IPAllowlist)), k.CreatedAt, k.ExpiresAt)
+	if err != nil {
+		return apikey.Key{}, tidy(err)
+	}
+	_, err = tx.ExecContext(tx.ctx, `INSERT INTO key_use (key_id, org_id, idle_since) VALUES ($1, $2, $3)`, k.ID, tx.actor.OrgID, k.CreatedAt)
+	return r.key(), tidy(err)
+}
+
+// UpdateKey stores what of a key may change, and counts its version up.
+func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
+	var r keyRecord
+	err := tx.GetContext(tx.ctx, &r, `UPDATE api_keys AS k SET name = $3, status = $4, owner_id = $5, profile_id = nullif($6, '')::uuid,
+			ip_allowlist = $7::cidr[], expires_at = $8, rotated_at = $9, grace_ends_at = $10, replaced_by = nullif($11, '')::uuid,
+			revoked_at = $12, version = version + 1
+		WHERE k.org_id = $1 AND k.id = $2 RETURNING `+keyColumns,
+		tx.actor.OrgID, k.ID, k.Name, k.Stored, k.OwnerID, k.ProfileID, pq.Array(texts(k.IPAllowlist)), k.ExpiresAt,
+		k.RotatedAt, k.GraceEndsAt, k.ReplacedBy, k.RevokedAt)
+	return r.key(), tidy(err)
+}
+
+// DeleteKey removes a key's row, with its usage.
+func (tx *Tx) DeleteKey(id string) error {
+	result, err := tx.ExecContext(tx.ctx, `DELETE FROM api_keys WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id)
+	return oneRow(result, err)
+}
+
+func oneRow(result sql.Result, err error) error {
+	if err != nil {
+		return tidy(err)
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return ErrNotFound
+}
+
+func texts(list []netip.Prefix) []string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p.String()
+	}
+	return out
+}
+
+// ClaimRequest notes that a request makes the key, or returns a *RepeatedError when the same actor made it before.
+func (tx *Tx) ClaimRequest(requestKey string, bodyHash [32]byte, keyID string) error {
+	var first struct {
+		KeyID string `db:"key_id"`
+		Same  bool   `db:"same"`
+	}
+	// The no-op update makes the second of two simultaneous requests wait for the first.
+	err := tx.GetContext(tx.ctx, &first, `INSERT INTO issue_requests AS r (org_id, actor_id, request_key, body_hash, key_id, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT ON CONSTRAINT issue_requests_repeated DO UPDATE SET request_key = r.request_key
+		RETURNING key_id, body_hash = $4 AS same`,
+		tx.actor.OrgID, tx.actor.MemberID, requestKey, bodyHash[:], keyID, tx.now)
+	if err != nil {
+		return tidy(err)
+	}
+	if first.KeyID != keyID {
+		return &RepeatedError{KeyID: first.KeyID, SameBody: first.Same}
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+)
+
+const personColumns = `id, org_id, email, name, role, status`
+
+type personRecord struct {
+	ID     string `db:"id"`
+	OrgID  string `db:"org_id"`
+	Email  string `db:"email"`
+	Name   string `db:"name"`
+	Role   string `db:"role"`
+	Status string `db:"status"`
+}
+
+func (r personRecord) person() account.Person {
+	return account.Person{ID: r.ID, OrgID: r.OrgID, Email: r.Email, Name: r.Name, Role: account.Role(r.Role), Status: account.Status(r.Status)}
+}
+
+func people(records []personRecord) []account.Person {
+	out := make([]account.Person, len(records))
+	for i, r := range records {
+		out[i] = r.person()
+	}
+	return out
+}
+
+// Credentials are what signing in is judged by.
+type Credentials struct {
+	account.Person
+	PasswordHash string
+}
+
+// CredentialsByEmail returns the member with the address, or ErrNotFound. The address is in the form of input.Email.
+func (s *Store) CredentialsByEmail(ctx context.Context, email string) (Credentials, error) {
+	var r struct {
+		personRecord
+		PasswordHash string `db:"password_hash"`
+	}
+	err := s.db.GetContext(ctx, &r, `SELECT `+personColumns+`, password_hash FROM members WHERE email = $1`, email)
+	return Credentials{r.person(), r.PasswordHash}, tidy(err)
+}
+
+// MembersWithRoles lists the organisation's active members in these roles, by e-mail, at most 500.
+func (s *Store) MembersWithRoles(ctx context.Context, orgID string, roles []account.Role) ([]account.Person, error) {
+	var records []personRecord
+	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members
+		WHERE org_id = $1 AND role = ANY($2) AND status = 'active' ORDER BY email LIMIT 500`, orgID, pq.Array(roles))
+	return people(records), tidy(err)
+}
+
+// KeyOwners lists the members who own keys, by e-mail, at most 500.
+func (s *Store) KeyOwners(ctx context.Context, orgID string) ([]account.Person, error) {
+	var records []personRecord
+	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members m
+		WHERE org_id = $1 AND EXISTS (SELECT 1 FROM api_keys k WHERE k.org_id = $1 AND k.owner_id = m.id) ORDER BY email LIMIT 500`, orgID)
+	return people(records), tidy(err)
+}
+
+// KeyOwner returns a member of the actor's organisation who may own keys: active, and in a role that may issue them.
+// They stay so until the transaction ends. ErrNotFound for anybody else.
+func (tx *Tx) KeyOwner(id string) (account.Person, error) {
+	var r personRecord
+	err := tx.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members
+		WHERE org_id = $1 AND id = $2 AND status = 'active' AND role = ANY($3) FOR SHARE`,
+		tx.actor.OrgID, id, pq.Array(account.RolesFor(account.IssueKey)))
+	return r.person(), tidy(err)
+}
+
+// InsertMember makes an active member of the actor's organisation; ErrTaken when the address has an account already.
+func (tx *Tx) InsertMember(p account.Person, passwordHash string) (account.Person, error) {
+	p.ID, p.OrgID, p.Status = uuid.Must(uuid.NewV7()).String(), tx.actor.OrgID, account.Active
+	_, err := tx.ExecContext(tx.ctx, `INSERT INTO members (id, org_id, email, name, role, status, password_hash, created_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, p.ID, p.OrgID, p.Email, p.Name, p.Role, p.Status, passwordHash, tx.now)
+	return p, tidy(err)
+}
+
+// Organisation is the tenant.
+type Organisation struct {
+	ID        string
+	Name      string
+	CreatedAt time.Time `db:"created_at"`
+}
+
+// Organisations lists every organisation, by name: for the operator's commands.
+func (s *Store) Organisations(ctx context.Context) ([]Organisation, error) {
+	var out []Organisation
+	err := s.db.SelectContext(ctx, &out, `SELECT id, name, created_at FROM organisations ORDER BY name`)
+	return out, tidy(err)
+}
+
+// OrganisationByName returns an organisation, or ErrNotFound.
+func (s *Store) OrganisationByName(ctx context.Context, name string) (Organisation, error) {
+	var out Organisation
+	err := s.db.GetContext(ctx, &out, `SELECT id, name, created_at FROM organisations WHERE name = $1`, name)
+	return out, tidy(err)
+}
+
+// OrganisationName returns the name of an organisation.
+func (s *Store) OrganisationName(ctx context.Context, id string) (string, error) {
+	var name string
+	err := s.db.GetContext(ctx, &name, `SELECT name FROM organisations WHERE id = $1`, id)
+	return name, tidy(err)
+}
+
+// firstScopes is the catalogue that an organisation begins with: the 13 scopes of the product's sources but "*",
+// which is no entry of the catalogue, and those of Moonlatch's own API.
+var firstScopes = [][2]string{
+	{"read:personas", "List and read personas"},
+	{"write:personas", "Create, change and delete personas"},
+	{"read:chat", "Read conversations"},
+	{"write:chat", "Send messages"},
+	{"read:marketplace", "Browse the marketplace"},
+	{"write:marketplace", "Publish and change offers"},
+	{"read:billing", "Read invoices and usage"},
+	{"read:audit", "Read the audit log"},
+	{"read:webhooks", "List webhooks"},
+	{"write:webhooks", "Create, change and delete webhooks"},
+	{"read:config", "Read bias profiles and scopes"},
+	{"write:config", "Change bias profiles and scopes"},
+	{"read:api-keys", "List and read API keys"},
+	{"write:api-keys", "Issue, edit, rotate, revoke and delete API keys"},
+	{"verify:api-keys", "Ask whether a key is good"},
+}
+
+// InsertOrganisation makes the actor's organisation (whose id the actor carries already) with its policy, its first
+// scopes and the beginning of its audit log.
+func (tx *Tx) InsertOrganisation(name string, chainStart []byte) error {
+	_, err := tx.ExecContext(tx.ctx, `INSERT INTO organisations (id, name, created_at) VALUES ($1, $2, $3)`, tx.actor.OrgID, name, tx.now)
+	if err != nil {
+		return tidy(err)
+	}
+	if _, err := tx.ExecContext(tx.ctx, `INSERT INTO key_policies (org_id) VALUES ($1)`, tx.actor.OrgID); err != nil {
+		return tidy(err)
+	}
+	var names, descriptions []string
+	for _, scope := range firstScopes {
+		names, descriptions = append(names, scope[0]), append(descriptions, scope[1])
+	}
+	_, err = tx.ExecContext(tx.ctx, `INSERT INTO scopes (org_id, name, description)
+		SELECT $1, name, description FROM unnest($2::text[], $3::text[]) AS s (name, description)`, tx.actor.OrgID, pq.Array(names), pq.Array(descriptions))
+	if err != nil {
+		return tidy(err)
+	}
+	_, err = tx.ExecContext(tx.ctx, `INSERT INTO audit_heads (org_id, seq, hash) VALUES ($1, 0, $2)`, tx.actor.OrgID, chainStart)
+	return tidy(err)
+}

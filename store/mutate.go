@@ -1,0 +1,97 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
+)
+
+// Tx is a transaction in which one actor changes one organisation. Only Mutate makes one.
+type Tx struct {
+	*sqlx.Tx
+	ctx   context.Context
+	actor account.Actor
+	now   time.Time
+}
+
+// Now is the one time of everything that happens in the transaction, in UTC and whole microseconds.
+func (tx *Tx) Now() time.Time { return tx.now }
+
+// Actor is who makes the change.
+func (tx *Tx) Actor() account.Actor { return tx.actor }
+
+const mutateTries = 3
+
+// Mutate is the one way to change an organisation. It asks whether the actor may take the action, opens the
+// transaction, runs fn, which returns what happened, writes an audit event for each of those changes, and commits.
+// fn may be run again when the database found it entangled with another transaction, so it keeps nothing outside.
+func (s *Store) Mutate(ctx context.Context, actor account.Actor, action account.Action, fn func(*Tx) ([]audit.Change, error)) error {
+	if !actor.May(action) {
+		return ErrForbidden
+	}
+	for try := 1; ; try++ {
+		err := s.mutateOnce(ctx, actor, action, fn)
+		if try == mutateTries || !entangled(err) {
+			return tidy(err)
+		}
+		select {
+		case <-ctx.Done():
+			return tidy(ctx.Err())
+		case <-time.After(rand.N(20 * time.Millisecond << try)):
+		}
+	}
+}
+
+func (s *Store) mutateOnce(ctx context.Context, actor account.Actor, action account.Action, fn func(*Tx) ([]audit.Change, error)) error {
+	inner, err := s.db.BeginTxx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = inner.Rollback() }() // does nothing after a commit
+	tx := &Tx{Tx: inner, ctx: ctx, actor: actor, now: s.Now()}
+	changes, err := fn(tx)
+	if err != nil {
+		return err
+	}
+	if err := tx.record(action, changes); err != nil {
+		return fmt.Errorf("writing the audit event: %w", err)
+	}
+	return inner.Commit()
+}
+
+// entangled is true for a deadlock (40P01) and a serialisation failure (40001).
+func entangled(err error) bool {
+	var pqErr *pq.Error
+	return errors.As(err, &pqErr) && (pqErr.Code == "40P01" || pqErr.Code == "40001")
+}
+
+// record appends the changes to the organisation's chain. The head is the last row that a transaction locks, so
+// that two changes never wait for each other crosswise.
+func (tx *Tx) record(action account.Action, changes []audit.Change) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	var head chainHead
+	orgID := tx.actor.OrgID
+	if err := tx.GetContext(tx.ctx, &head, `SELECT seq, hash FROM audit_heads WHERE org_id = $1 FOR UPDATE`, orgID); err != nil {
+		return err
+	}
+	for _, change := range changes {
+		event := audit.NewEvent(uuid.Must(uuid.NewV7()).String(), tx.now, tx.actor, action, change).Follow(head.Seq, head.Hash)
+		if err := tx.insertEvent(event); err != nil {
+			return err
+		}
+		head.Seq, head.Hash = event.Seq, event.Hash
+	}
+	_, err := tx.ExecContext(tx.ctx, `UPDATE audit_heads SET seq = $2, hash = $3 WHERE org_id = $1`, orgID, head.Seq, head.Hash)
+	return err
+}

@@ -1,0 +1,175 @@
+// Package store is the only one that knows SQL: one file a table. What changes goes through Mutate, which
+// checks the permission, opens the transaction and writes the audit event; write methods exist only on the Tx
+// that it hands out. A few kinds of bookkeeping are no change to the organisation and are not audited:
+// the cookie's data, when a session was last seen, attempts to sign in, one-time setup links.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/moonlatch/moonlatch/migrations"
+)
+
+const (
+	// patience is how long a statement, a lock or a silent network may take before the request is answered
+	// "unavailable": every request is answered within 3 s, whatever happens to the database.
+	patience = 2 * time.Second
+
+	maxConnections = 20
+)
+
+// Store is the database.
+type Store struct {
+	db     *sqlx.DB
+	url    string
+	secret [32]byte
+	// Now is the clock, to be replaced by tests.
+	Now func() time.Time
+}
+
+// Open connects to a migrated database and reads the installation's secret, which it draws on first use.
+func Open(ctx context.Context, databaseURL string) (*Store, error) {
+	db, err := connect(databaseURL, patience)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
+	if err := s.readSecret(ctx); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("reading the installation's secret: %w", tidy(err))
+	}
+	return s, nil
+}
+
+// Close closes every connection.
+func (s *Store) Close() error { return s.db.Close() }
+
+// Secret seals cursors and form tokens. It is the same on every replica.
+func (s *Store) Secret() [32]byte { return s.secret }
+
+// Ping says whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return tidy(s.db.PingContext(ctx)) }
+
+func (s *Store) readSecret(ctx context.Context) error {
+	var drawn [32]byte
+	_, _ = rand.Read(drawn[:])
+	if _, err := s.db.ExecContext(ctx, `INSERT INTO installation (secret) VALUES ($1) ON CONFLICT DO NOTHING`, drawn[:]); err != nil {
+		return err
+	}
+	var secret []byte
+	if err := s.db.GetContext(ctx, &secret, `SELECT secret FROM installation`); err != nil {
+		return err
+	}
+	copy(s.secret[:], secret)
+	return nil
+}
+
+// Migrate brings the schema up to date, under a lock: of two replicas that start at once the second waits.
+func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
+	db, err := connect(databaseURL, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = db.Close() }()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
+	if err != nil {
+		return 0, err
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db.DB, migrations.Files, goose.WithSessionLocker(locker))
+	if err != nil {
+		return 0, err
+	}
+	results, err := provider.Up(ctx)
+	return len(results), tidy(err)
+}
+
+// connect opens a pool. A limit bounds every statement, lock and read from the network; 0 means no bound.
+func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
+	dsn := databaseURL
+	if limit > 0 {
+		var err error
+		if dsn, err = withTimeouts(databaseURL, limit); err != nil {
+			return nil, err
+		}
+	}
+	connector, err := pq.NewConnector(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL can't be read: %w", err)
+	}
+	if limit > 0 {
+		connector.Dialer(dialer{limit + 500*time.Millisecond}) // the server's own time-outs come first
+	}
+	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections) // below the open limit, connections would be opened and closed all the time
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	return db, nil
+}
+
+// withTimeouts adds the server's time-outs to the URL, as run-time parameters of each connection.
+func withTimeouts(databaseURL string, limit time.Duration) (string, error) {
+	u, err := url.Parse(databaseURL)
+	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		return "", fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
+	}
+	q := u.Query()
+	for name, value := range map[string]time.Duration{
+		"statement_timeout":                   limit,
+		"lock_timeout":                        limit,
+		"idle_in_transaction_session_timeout": 2 * limit,
+	} {
+		q.Set(name, fmt.Sprint(value.Milliseconds()))
+	}
+	q.Set("timezone", "UTC")
+	if q.Get("connect_timeout") == "" {
+		q.Set("connect_timeout", "2")
+	}
+	u.RawQuery = q.Encode()
+	return u.String(), nil
+}
+
+// dialer gives every read and write on a connection a deadline: lib/pq does not honour a context's deadline when
+// the network goes silent, and a few such queries would empty the pool.
+type dialer struct{ limit time.Duration }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialTimeout(network, address, d.limit)
+}
+
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	conn, err := net.DialTimeout(network, address, timeout)
+	if err != nil {
+		return nil, err
+	}
+	return deadlineConn{conn, d.limit}, nil
+}
+
+type deadlineConn struct {
+	net.Conn
+	limit time.Duration
+}
+
+func (c deadlineConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c deadlineConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
