@@ -21,6 +21,12 @@ const (
 	oldestMajor = 15
 )
 
+// Tests look elsewhere.
+var (
+	packagedPattern = "/usr/lib/postgresql/*/bin" // where Debian's packages put every major version
+	npmFolder       = "node_modules"
+)
+
 // binaries is one installed PostgreSQL.
 type binaries struct {
 	dir   string
@@ -36,8 +42,7 @@ func (b binaries) path(program string) string {
 
 // choose finds the first usable PostgreSQL: of the major version that made the data when there is data (made != 0).
 func choose(made int, dir string) (binaries, error) {
-	var looked []string
-	var others []string
+	var looked, others []string
 	for _, place := range places() {
 		if place.dir == "" {
 			looked = append(looked, place.what+": not there")
@@ -79,15 +84,14 @@ func places() []place {
 	}
 	all := []place{config}
 
-	const pattern = "/usr/lib/postgresql/*/bin"
-	packaged, _ := filepath.Glob(pattern) // fails only for a malformed pattern
+	packaged, _ := filepath.Glob(packagedPattern) // fails only for a malformed pattern
 	packaged = slices.DeleteFunc(packaged, func(dir string) bool { return dir == config.dir })
 	slices.SortFunc(packaged, func(a, b string) int { return -cmp.Compare(folderVersion(a), folderVersion(b)) })
 	for _, dir := range packaged {
 		all = append(all, place{what: "packaged", dir: dir})
 	}
 	if len(packaged) == 0 && config.dir == "" {
-		all = append(all, place{what: pattern})
+		all = append(all, place{what: packagedPattern})
 	}
 
 	name := npmPackage()
@@ -100,7 +104,7 @@ func places() []place {
 	}
 	npm := place{what: "npm package " + name + " above " + strings.Join(starts, " and "), npm: true}
 	for _, start := range starts {
-		if dir := above(start, filepath.Join("node_modules", name, "native", "bin")); dir != "" {
+		if dir := above(start, filepath.Join(npmFolder, name, "native", "bin")); dir != "" {
 			npm.dir = dir
 			break
 		}
