@@ -1,0 +1,185 @@
+// What a page can do beyond its forms and links. Everything works without this file; it only makes things swift.
+import htmx from "htmx.org"
+
+window.htmx = htmx
+
+const find = (selector, from = document) => from.querySelector(selector)
+const all = (selector, from = document) => [...from.querySelectorAll(selector)]
+
+// Said to people who can't see what changed.
+const announce = (text) => {
+  const region = find("#announce")
+  if (!region || !text) return
+  region.textContent = ""
+  setTimeout(() => (region.textContent = text), 50)
+}
+
+// --- The dialog: htmx fetches #dialog into the one <dialog> of the page, and here it is opened. ---
+
+const modal = () => find("dialog.modal")
+const showsKey = () => all("[data-plaintext]").some((node) => node.textContent !== "")
+let opener = null
+
+const openModal = () => {
+  const dialog = modal()
+  if (!dialog || !find("#dialog", dialog)?.childElementCount) return
+  dialog.setAttribute("closedby", find("[data-keep-open]", dialog) ? "none" : "closerequest")
+  if (!dialog.open) {
+    opener ??= document.activeElement
+    dialog.showModal()
+  }
+  const first = find("[data-problems], [autofocus]", dialog) ?? find("h1", dialog)
+  first?.focus()
+}
+
+const forgetKey = () => {
+  for (const node of all("[data-plaintext]")) {
+    node.textContent = ""
+    node.removeAttribute("value")
+  }
+}
+
+// dialog's own events don't bubble: they are heard on the way down.
+document.addEventListener("cancel", (event) => {
+  if (event.target === modal() && showsKey()) event.preventDefault()
+}, true)
+
+document.addEventListener("close", (event) => {
+  if (event.target !== modal()) return
+  if (showsKey()) return modal().showModal() // a browser that closes it all the same does not lose the key
+  find("#dialog", modal()).replaceChildren()
+  const back = opener?.isConnected ? opener : find("main h1")
+  opener = null
+  back?.focus()
+}, true)
+
+// A menu closes when its entry opens the dialog; focus then belongs to the menu's button.
+document.addEventListener("htmx:before:request", (event) => {
+  const menu = event.target.closest?.("[popover]")
+  if (!menu) return
+  opener = find(`[popovertarget="${menu.id}"]`)
+  menu.hidePopover()
+})
+
+// --- The key is shown once: it leaves the document with the page, and before a browser keeps the page for Back. ---
+
+window.addEventListener("pagehide", forgetKey)
+
+document.addEventListener("click", async (event) => {
+  const copy = event.target.closest("[data-copy]")
+  if (copy) return copyText(copy)
+  if (event.target.closest("[data-forget]")) return forgetKey()
+  const close = event.target.closest("[data-close]")
+  if (close && modal()?.open && modal().contains(close)) {
+    event.preventDefault()
+    modal().close()
+  }
+})
+
+const copyText = async (button) => {
+  try {
+    await navigator.clipboard.writeText(find(button.dataset.copy).textContent)
+  } catch {
+    getSelection().selectAllChildren(find(button.dataset.copy))
+    announce("Copying was not possible. The text is selected: copy it by hand.")
+    return
+  }
+  announce("Copied")
+  button.dataset.copied = ""
+  setTimeout(() => delete button.dataset.copied, 2000)
+}
+
+// --- Menus: arrow keys move between the entries. The browser opens, closes and places them. ---
+
+document.addEventListener("toggle", (event) => {
+  if (event.target.matches?.("[popover].menu") && event.newState === "open") find("a, button", event.target)?.focus()
+}, true)
+
+document.addEventListener("keydown", (event) => {
+  const menu = event.target.closest?.("[popover].menu")
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
+  if (!menu || !(step || event.key === "Home" || event.key === "End")) return
+  event.preventDefault()
+  const entries = all("a, button", menu)
+  const at = entries.indexOf(document.activeElement)
+  const next = event.key === "Home" ? 0 : event.key === "End" ? -1 : (at + step) % entries.length
+  entries.at(next).focus()
+})
+
+// --- Several keys at once. ---
+
+const picks = () => all("tbody input[name=id]")
+
+const countPicks = () => {
+  const chosen = picks().filter((box) => box.checked).length
+  const whole = find("[data-pick-all]")
+  if (whole) {
+    whole.checked = chosen > 0 && chosen === picks().length
+    whole.indeterminate = chosen > 0 && !whole.checked
+  }
+  for (const node of all("[data-picked]")) node.textContent = `${chosen} selected`
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-pick-all]")) for (const box of picks()) box.checked = event.target.checked
+  if (event.target.closest("form#chosen")) countPicks()
+  const more = event.target.closest("[data-opens]") // a radio that brings a field with it
+  if (more?.checked && event.target === more) find(more.dataset.opens)?.focus()
+})
+
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("[data-pick-none]")) return
+  for (const box of picks()) box.checked = false
+  countPicks()
+  find("[data-pick-all]")?.focus()
+})
+
+// --- Times in the viewer's zone. ---
+
+const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" })
+const short = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" })
+
+const localise = (root) => {
+  for (const node of all("time[datetime]", root)) {
+    const at = new Date(node.dateTime)
+    if (isNaN(at)) continue
+    if (node.title) node.title = exact.format(at)
+    if ("local" in node.dataset) node.textContent = short.format(at)
+  }
+}
+
+// --- What htmx brings. ---
+
+// An address of a list says what was chosen, not what was left empty.
+document.addEventListener("htmx:config:request", (event) => {
+  const { request } = event.detail.ctx
+  if (request.method !== "GET" || !request.body) return
+  for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name)
+})
+
+document.addEventListener("htmx:after:swap", (event) => {
+  const target = event.detail.ctx.target
+  const id = typeof target === "string" ? target.slice(1) : target?.id
+  const fresh = id && document.getElementById(id)
+  if (!fresh) return
+  localise(fresh)
+  countPicks()
+  if (id === "dialog") openModal()
+  else announce(find("[data-announce]", fresh)?.textContent.trim())
+})
+
+document.addEventListener("htmx:error", () => {
+  const note = find("#offline")
+  if (note) note.hidden = false
+})
+
+document.addEventListener("htmx:after:request", () => {
+  const note = find("#offline")
+  if (note) note.hidden = true
+})
+
+// --- At the start. ---
+
+localise(document)
+countPicks()
+find("[data-problems]")?.focus()
