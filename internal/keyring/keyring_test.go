@@ -1,0 +1,46 @@
+package keyring_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+// house is a keyring over a database of its own, with one organisation.
+type house struct {
+	*keyring.Keyring
+	store *store.Store
+	org   storetest.Org
+	t     *testing.T
+}
+
+func newHouse(t *testing.T) house {
+	t.Helper()
+	s := storetest.New(t)
+	return house{keyring.New(s), s, storetest.Organisation(t, s), t}
+}
+
+func draft(name string) keyring.KeyDraft {
+	return keyring.KeyDraft{Name: name, Scopes: []string{"read:chat"}}
+}
+
+func (h house) issue(actor account.Actor, draft keyring.KeyDraft) apikey.Key {
+	h.t.Helper()
+	key, _, err := h.IssueKey(h.t.Context(), actor, draft)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return key
+}
+
+// at sets the clock.
+func (h house) at(now time.Time) {
+	h.store.Now = func() time.Time { return now.UTC().Truncate(time.Microsecond) }
+}
