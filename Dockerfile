@@ -1,0 +1,34 @@
+# The server alone: it needs a PostgreSQL, named by DATABASE_URL (compose.yaml has both).
+
+FROM node:24-bookworm-slim AS static
+WORKDIR /src
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier
+COPY tailwind.config.js ./
+COPY static static
+COPY views views
+RUN node static/build.mjs
+
+FROM golang:1.26-bookworm AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+COPY --from=static /src/static/dist static/dist
+ARG VERSION=unknown
+RUN go tool templ generate -path views -log-level warn \
+ && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/moonlatch ./cmd/moonlatch
+
+FROM debian:bookworm-slim
+# For HTTPS and SMTP to others, and for the time zones that people choose.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /usr/share/zoneinfo.zip
+COPY --from=build /out/moonlatch /usr/local/bin/moonlatch
+ENV ZONEINFO=/usr/share/zoneinfo.zip ADDR=0.0.0.0:8080
+USER 65532:65532
+# In no folder of its own: with a database elsewhere it writes no files.
+WORKDIR /
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["moonlatch"]
+CMD ["serve"]
