@@ -42,6 +42,11 @@ var constraints = map[string]error{
 	"api_keys_profile_fkey":          ErrNotFound,
 	"members_email_taken":            ErrTaken,
 	"organisations_name_taken":       ErrTaken,
+	"workspaces_name_taken":          ErrTaken,
+	"processes_name_taken":           ErrTaken,
+	"bias_profiles_name_taken":       ErrTaken,
+	// PostgreSQL's own name for the constraint by which a process lies in a workspace of its organisation.
+	"processes_org_id_workspace_id_fkey": ErrNotFound,
 }
 
 // tidy turns the driver's errors into the store's.

@@ -56,10 +56,18 @@ const (
 
 // Actions on people and their sessions.
 const (
-	SetUp        Action = "organisation.created"
-	CreateMember Action = "member.created"
-	SignIn       Action = "session.started"
-	EndSession   Action = "session.ended"
+	SetUp         Action = "organisation.created"
+	CreateMember  Action = "member.created"
+	SignIn        Action = "session.started"
+	EndSession    Action = "session.ended"
+	SuspendMember Action = "member.suspended"
+)
+
+// Actions on what keys belong to and carry.
+const (
+	CreateWorkspace Action = "workspace.created"
+	CreateProcess   Action = "process.created"
+	CreateProfile   Action = "profile.created"
 )
 
 // allowed is the table: which roles may take an action. Operator may take every action.
@@ -76,10 +84,15 @@ var allowed = map[Action][]Role{
 	GrantAll:    {Owner},
 	ReadAudit:   {Owner, Admin, Support},
 
-	SetUp:        {},
-	CreateMember: {Owner},
-	SignIn:       {Owner, Admin, Support, Member},
-	EndSession:   {Owner, Admin, Support, Member},
+	SetUp:         {},
+	CreateMember:  {Owner},
+	SignIn:        {Owner, Admin, Support, Member},
+	EndSession:    {Owner, Admin, Support, Member},
+	SuspendMember: {Owner},
+
+	CreateWorkspace: {Owner, Admin},
+	CreateProcess:   {Owner, Admin},
+	CreateProfile:   {Owner},
 }
 
 // May says whether the role may take the action.

@@ -1,0 +1,14 @@
+package store
+
+import "github.com/moonlatch/moonlatch/internal/account"
+
+// SetMemberStatus lets a member of the actor's organisation in or keeps them out, and returns them as they were. The
+// rule that an organisation always keeps one owner is the caller's.
+func (tx *Tx) SetMemberStatus(id string, status account.Status) (before account.Person, err error) {
+	var r personRecord
+	if err := tx.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id = $2 FOR UPDATE`, tx.actor.OrgID, id); err != nil {
+		return account.Person{}, tidy(err)
+	}
+	_, err = tx.ExecContext(tx.ctx, `UPDATE members SET status = $3 WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id, status)
+	return r.person(), tidy(err)
+}

@@ -1,0 +1,179 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+func issueKeys(t *testing.T, s *store.Store, actor account.Actor, n int) []apikey.Key {
+	t.Helper()
+	keys := make([]apikey.Key, n)
+	for i := range keys {
+		var err error
+		keys[i], _, err = keyring.New(s).IssueKey(t.Context(), actor, keyring.KeyDraft{Name: fmt.Sprint("key ", i), Scopes: []string{"read:chat"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return keys
+}
+
+func addUsage(t *testing.T, s *store.Store, counts ...store.UsageCount) {
+	t.Helper()
+	if err := s.AddUsage(t.Context(), counts); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// today is what a key was presented with today: accepted, refused.
+func today(t *testing.T, s *store.Store, key apikey.Key) [2]int64 {
+	t.Helper()
+	days, err := s.KeyUsage(t.Context(), key.OrgID, key.ID, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [2]int64{days[0].Accepted, days[0].Refused}
+}
+
+func use(t *testing.T, s *store.Store, key apikey.Key) apikey.Use {
+	t.Helper()
+	row, err := s.KeyByID(t.Context(), key.OrgID, key.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return row.Use
+}
+
+func TestUsageAddsUpWithinAFlushAndAcrossFlushes(t *testing.T) {
+	s := storetest.New(t)
+	noon := time.Now().UTC().Truncate(apikey.Day).Add(12 * time.Hour)
+	s.Now = func() time.Time { return noon }
+	key := issueKeys(t, s, storetest.Organisation(t, s).Admin, 1)[0]
+	if got := use(t, s, key); got.At != nil {
+		t.Fatalf("a new key was used at %v", got.At)
+	}
+	minute := func(m int) time.Time { return noon.Add(time.Duration(m) * time.Minute) }
+	addUsage(t, s,
+		store.UsageCount{KeyID: key.ID, Hour: minute(1), Accepted: 3, LastUsedAt: minute(1), Address: "203.0.113.1", UserAgent: "first"},
+		store.UsageCount{KeyID: key.ID, Hour: minute(9), Accepted: 2, Refused: 1, LastUsedAt: minute(9), Address: "203.0.113.9", UserAgent: "second"},
+		store.UsageCount{KeyID: key.ID, Hour: minute(70), Accepted: 5, LastUsedAt: minute(5), Address: "203.0.113.5"})
+	addUsage(t, s, store.UsageCount{KeyID: key.ID, Hour: minute(2), Refused: 4})
+	addUsage(t, s)
+	if got, want := today(t, s, key), [2]int64{10, 5}; got != want {
+		t.Errorf("today's accepted and refused are %v, not %v", got, want)
+	}
+	if got := use(t, s, key); got.At == nil || !got.At.Equal(minute(9)) || got.Address != "203.0.113.9" || got.UserAgent != "second" {
+		t.Errorf("the last use is %+v", got)
+	}
+}
+
+func TestAnOlderUseDoesNotReplaceALaterOne(t *testing.T) {
+	s := storetest.New(t)
+	key := issueKeys(t, s, storetest.Organisation(t, s).Admin, 1)[0]
+	now := s.Now()
+	addUsage(t, s, store.UsageCount{KeyID: key.ID, Hour: now, Accepted: 1, LastUsedAt: now, Address: "203.0.113.9", UserAgent: "late"})
+	addUsage(t, s, store.UsageCount{KeyID: key.ID, Hour: now, Accepted: 1, LastUsedAt: now.Add(-time.Minute), Address: "203.0.113.1", UserAgent: "early"})
+	if got := use(t, s, key); got.At == nil || !got.At.Equal(now) || got.UserAgent != "late" {
+		t.Errorf("the last use is %+v", got)
+	}
+}
+
+func TestAUseBeforeTheKeysCreationDoesNotMakeItLookIdle(t *testing.T) {
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	key := issueKeys(t, s, org.Admin, 1)[0]
+	early := key.CreatedAt.Add(-10 * apikey.Day) // two machines' clocks differ
+	addUsage(t, s, store.UsageCount{KeyID: key.ID, Hour: early, Accepted: 1, LastUsedAt: early})
+	page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{UnusedFor: 5}, apikey.Newest, apikey.Position{}, 10)
+	if err != nil || len(page.Rows) != 0 {
+		t.Errorf("unused for five days: %v, %v", page.Rows, err)
+	}
+}
+
+func TestUsageOfADeletedKeyIsSkipped(t *testing.T) {
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	keys := issueKeys(t, s, org.Admin, 2)
+	if err := keyring.New(s).DeleteKey(t.Context(), org.Admin, keys[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	now := s.Now()
+	addUsage(t, s,
+		store.UsageCount{KeyID: keys[0].ID, Hour: now, Accepted: 1, LastUsedAt: now},
+		store.UsageCount{KeyID: keys[1].ID, Hour: now, Accepted: 1, LastUsedAt: now})
+	if got := today(t, s, keys[1]); got != [2]int64{1, 0} {
+		t.Errorf("the key that lives has %v", got)
+	}
+}
+
+func TestTenThousandCountsAreOneFlush(t *testing.T) {
+	s := storetest.New(t)
+	key := issueKeys(t, s, storetest.Organisation(t, s).Admin, 1)[0]
+	now := s.Now()
+	counts := make([]store.UsageCount, 12_000)
+	for i := range counts {
+		at := now.Add(-time.Duration(i) * time.Hour)
+		counts[i] = store.UsageCount{KeyID: key.ID, Hour: at, Accepted: 1, LastUsedAt: at}
+	}
+	began := time.Now()
+	addUsage(t, s, counts...)
+	addUsage(t, s, counts...)
+	t.Logf("two flushes of %d counts took %v", len(counts), time.Since(began))
+	sums, err := s.RequestsSince(t.Context(), key.OrgID, []string{key.ID}, now.AddDate(-10, 0, 0))
+	if err != nil || sums[key.ID] != 24_000 {
+		t.Errorf("the sum is %d, %v", sums[key.ID], err)
+	}
+}
+
+// Replicas flush at once, each in its own order, while an admin disables and deletes the same keys.
+func TestFlushesAndChangesDoNotWaitForEachOtherCrosswise(t *testing.T) {
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	keys := issueKeys(t, s, org.Admin, 30)
+	now := s.Now()
+	var ids []string
+	var there, back []store.UsageCount
+	for _, key := range keys {
+		ids = append(ids, key.ID)
+		count := store.UsageCount{KeyID: key.ID, Hour: now, Accepted: 1, LastUsedAt: now}
+		there, back = append(there, count), append([]store.UsageCount{count}, back...)
+	}
+	ring, ctx := keyring.New(s), t.Context()
+	var all sync.WaitGroup
+	for _, do := range []func(context.Context) error{
+		func(ctx context.Context) error { return s.AddUsage(ctx, there) },
+		func(ctx context.Context) error { return s.AddUsage(ctx, back) },
+		func(ctx context.Context) error {
+			_, err := ring.ChangeStatuses(ctx, org.Admin, apikey.Disable, ids[:15])
+			return err
+		},
+		func(ctx context.Context) error {
+			last := len(ids) - 1
+			id := ids[last]
+			ids = ids[:last]
+			return ring.DeleteKey(ctx, org.Admin, id)
+		},
+	} {
+		all.Go(func() {
+			for range 10 {
+				if err := do(ctx); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got := today(t, s, keys[0]); got != [2]int64{20, 0} {
+		t.Errorf("20 flushes counted %v", got)
+	}
+}
