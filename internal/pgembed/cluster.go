@@ -263,42 +263,45 @@ func (c *cluster) awaitReady(ctx context.Context, p *process, deadline time.Time
 	}
 }
 
-// settleOrphan ends a server that outlived its Moonlatch, and removes the pid file of one that did not end in order:
-// its number may be another process's now, and PostgreSQL would then refuse to start.
+// settleOrphan ends a server that outlived its Moonlatch, and removes the lock files of one that did not end in order:
+// the number in them may be another process's now, and PostgreSQL would then refuse to start.
 func (c *cluster) settleOrphan(ctx context.Context) error {
 	at, err := readPostmaster(c.data)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && at.pid == 0 {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	for _, how := range []func(int){interrupt, quit, kill} {
-		switch c.whose(at.pid) {
-		case nobodys:
-			if err := os.Remove(filepath.Join(c.data, "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+	if at.pid != 0 {
+		for _, how := range []func(int){interrupt, quit, kill} {
+			if c.whose(at.pid) != ours {
+				break
 			}
-			return nil
+			c.Log.Warn("stopping the PostgreSQL of a Moonlatch that ended without stopping it", "pid", at.pid)
+			how(at.pid)
+			for deadline := time.Now().Add(orphanPatience); c.whose(at.pid) == ours && time.Now().Before(deadline); {
+				if err := sleep(ctx, 10*time.Millisecond); err != nil {
+					return err
+				}
+			}
+		}
+		switch c.whose(at.pid) {
+		case ours:
+			return fmt.Errorf("%w: %s, by PostgreSQL process %d, which cannot be stopped", ErrInUse, c.Dir, at.pid)
 		case unclear:
 			return nil // PostgreSQL decides, and says why when it refuses
-		case ours:
-		}
-		c.Log.Warn("stopping the PostgreSQL of a Moonlatch that ended without stopping it", "pid", at.pid)
-		how(at.pid)
-		for deadline := time.Now().Add(orphanPatience); c.whose(at.pid) == ours && time.Now().Before(deadline); {
-			if err := sleep(ctx, 10*time.Millisecond); err != nil {
-				return err
-			}
+		case nobodys:
 		}
 	}
-	if c.whose(at.pid) == ours {
-		return fmt.Errorf("%w: %s, by PostgreSQL process %d, which cannot be stopped", ErrInUse, c.Dir, at.pid)
+	locks := []string{filepath.Join(c.data, "postmaster.pid")}
+	sockets, err := os.ReadDir(c.run)
+	for _, s := range sockets {
+		locks = append(locks, filepath.Join(c.run, s.Name()))
 	}
-	if err := os.Remove(filepath.Join(c.data, "postmaster.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, path := range locks {
+		if gone := os.Remove(path); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
 	}
-	return nil
+	return err
 }
 
 type holder int

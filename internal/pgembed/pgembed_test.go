@@ -388,6 +388,22 @@ func TestOrphanedServerIsStoppedFirst(t *testing.T) {
 	}
 }
 
+func TestOrphanThatDoesNotListenIsKilled(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no process is stopped there but by killing it")
+	}
+	set(t, &orphanPatience, time.Second)
+	dir := kept(t)
+	left := orphan(t, dir)
+	if err := exec.Command("kill", "-STOP", strconv.Itoa(left.pid())).Run(); err != nil {
+		t.Fatal(err)
+	}
+	mustHaveKept(t, start(t, dir))
+	if alive(left.pid()) {
+		t.Errorf("the orphan %d still runs", left.pid())
+	}
+}
+
 func TestStalePidOfAnotherProcessDoesNotBlockTheStart(t *testing.T) {
 	dir := kept(t)
 	innocent := exec.Command("sleep", "60")
@@ -397,8 +413,10 @@ func TestStalePidOfAnotherProcessDoesNotBlockTheStart(t *testing.T) {
 	t.Cleanup(func() { innocent.Process.Kill(); innocent.Wait() })
 	data := filepath.Join(dir, "cluster")
 	text := fmt.Sprintf("%d\n%s\n1700000000\n5432\n%s\n\n  1234 5678\nready\n", innocent.Process.Pid, data, filepath.Join(dir, "run"))
-	if err := os.WriteFile(filepath.Join(data, "postmaster.pid"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{filepath.Join(data, "postmaster.pid"), filepath.Join(dir, "run", ".s.PGSQL.5432.lock")} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	mustHaveKept(t, start(t, dir))
 	if !alive(innocent.Process.Pid) {
