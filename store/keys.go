@@ -19,7 +19,7 @@ import (
 type KeyRow struct {
 	apikey.Key
 	Owner         account.Person
-	CreatorEmail  string
+	Creator       account.Person
 	WorkspaceName string
 	ProcessName   string
 	ProfileName   string
@@ -86,7 +86,8 @@ func utc(t *time.Time) *time.Time {
 
 const rowQuery = `SELECT ` + keyColumns + `,
 		o.email AS owner_email, o.name AS owner_name, o.role AS owner_role, o.status AS owner_status,
-		c.email AS creator_email, coalesce(w.name, '') AS workspace_name, coalesce(p.name, '') AS process_name,
+		c.email AS creator_email, c.name AS creator_name, c.role AS creator_role, c.status AS creator_status,
+		coalesce(w.name, '') AS workspace_name, coalesce(p.name, '') AS process_name,
 		coalesce(b.name, '') AS profile_name,
 		u.last_used_at, u.address AS use_address, u.user_agent AS use_agent, u.idle_since, lower(k.name) AS sort_name
 	FROM api_keys k
@@ -104,6 +105,9 @@ type rowRecord struct {
 	OwnerRole     string     `db:"owner_role"`
 	OwnerStatus   string     `db:"owner_status"`
 	CreatorEmail  string     `db:"creator_email"`
+	CreatorName   string     `db:"creator_name"`
+	CreatorRole   string     `db:"creator_role"`
+	CreatorStatus string     `db:"creator_status"`
 	WorkspaceName string     `db:"workspace_name"`
 	ProcessName   string     `db:"process_name"`
 	ProfileName   string     `db:"profile_name"`
@@ -119,7 +123,9 @@ func (r rowRecord) row() KeyRow {
 		Key: r.key(),
 		Owner: account.Person{ID: r.OwnerID, OrgID: r.OrgID, Email: r.OwnerEmail, Name: r.OwnerName,
 			Role: account.Role(r.OwnerRole), Status: account.Status(r.OwnerStatus)},
-		CreatorEmail: r.CreatorEmail, WorkspaceName: r.WorkspaceName, ProcessName: r.ProcessName, ProfileName: r.ProfileName,
+		Creator: account.Person{ID: r.CreatedBy, OrgID: r.OrgID, Email: r.CreatorEmail, Name: r.CreatorName,
+			Role: account.Role(r.CreatorRole), Status: account.Status(r.CreatorStatus)},
+		WorkspaceName: r.WorkspaceName, ProcessName: r.ProcessName, ProfileName: r.ProfileName,
 		Use:       apikey.Use{At: utc(r.LastUsedAt), Address: r.UseAddress, UserAgent: r.UseAgent},
 		idleSince: r.IdleSince.UTC(), sortName: r.SortName,
 	}

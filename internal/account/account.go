@@ -155,3 +155,9 @@ type Actor struct {
 
 // May says whether the actor may take the action.
 func (a Actor) May(action Action) bool { return a.Role.May(action) }
+
+// MayGrant says whether the actor may hand out a key with these scopes, by issuing or by rotating one: "*", which
+// stands for every scope, is an owner's to give.
+func (a Actor) MayGrant(scopes []string) bool {
+	return a.May(GrantAll) || !slices.Contains(scopes, "*")
+}

@@ -5,6 +5,7 @@ package keyring
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/store"
@@ -21,6 +22,9 @@ type Keyring struct {
 func New(s *store.Store) *Keyring {
 	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret())}
 }
+
+// Now is the time by which everything is judged, in UTC.
+func (r *Keyring) Now() time.Time { return r.store.Now() }
 
 // What the store answers with has the same meaning to whoever calls a use case.
 var (
@@ -51,6 +55,7 @@ type (
 	KeyRow    = store.KeyRow
 	Session   = store.Session
 	Catalogue = store.Catalogue
+	Choice    = store.Choice
 )
 
 func allow(actor account.Actor, action account.Action) error {

@@ -105,7 +105,7 @@ func (d KeyDraft) read(actor account.Actor, catalogue Catalogue, now time.Time) 
 	if err := problems.Err(); err != nil {
 		return apikey.Key{}, err
 	}
-	if slices.Contains(key.Scopes, apikey.All) && !actor.May(account.GrantAll) {
+	if !actor.MayGrant(key.Scopes) {
 		return apikey.Key{}, ErrGrantAll
 	}
 	return key, nil
@@ -332,7 +332,7 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		if !old.StatusAt(tx.Now()).Allows(apikey.Rotate) {
 			return nil, apikey.ErrState
 		}
-		if slices.Contains(old.Scopes, apikey.All) && !actor.May(account.GrantAll) {
+		if !actor.MayGrant(old.Scopes) {
 			return nil, ErrGrantAll
 		}
 		out = Rotation{Plaintext: apikey.NewPlaintext(old.Environment)}
@@ -443,6 +443,7 @@ type KeyHistory struct {
 	Line      []apikey.Key      // its line of rotations, oldest first, itself among them
 	Trail     []audit.Event     // newest first
 	TrailGoes int64             // on before this number; 0 when this is all
+	Names     map[string]string // what ids in the trail stand for: members' addresses, names of workspaces and so on
 }
 
 const trailPage = 20
@@ -468,7 +469,32 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 		h.Trail = h.Trail[:trailPage]
 		h.TrailGoes = h.Trail[trailPage-1].Seq
 	}
-	return h, nil
+	h.Names, err = r.names(ctx, actor)
+	return h, err
+}
+
+// names says what the ids in a trail stand for.
+func (r *Keyring) names(ctx context.Context, actor account.Actor) (map[string]string, error) {
+	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
+	if err != nil {
+		return nil, err
+	}
+	owners, err := r.store.KeyOwners(ctx, actor.OrgID)
+	if err != nil {
+		return nil, err
+	}
+	holders, err := r.store.MembersWithRoles(ctx, actor.OrgID, account.Roles)
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, person := range append(owners, holders...) {
+		names[person.ID] = person.Email
+	}
+	for _, choice := range slices.Concat(catalogue.Workspaces, catalogue.Processes, catalogue.Profiles) {
+		names[choice.ID] = choice.Name
+	}
+	return names, nil
 }
 
 // Catalogue returns what a key can be given.

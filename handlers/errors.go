@@ -1,0 +1,107 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// Errors of requests that never reach a use case.
+var (
+	errCrossOrigin = errors.New("the form was sent from another site")
+	errAddress     = errors.New("the address is broken")
+	errList        = errors.New("the address asks for something that the list does not know")
+)
+
+// meanings gives every error that can reach a person its status and its sentence. The first that matches holds.
+var meanings = []struct {
+	err      error
+	status   int
+	sentence string
+}{
+	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it."},
+	{keyring.ErrForbidden, http.StatusForbidden, ""},
+	{keyring.ErrNotFound, http.StatusNotFound, ""},
+	{keyring.ErrCursor, http.StatusBadRequest, "This link points into another list, or was changed on the way. Start again from the list's first page."},
+	{keyring.ErrStale, http.StatusConflict, ""},
+	{apikey.ErrState, http.StatusConflict, ""},
+	{keyring.ErrTaken, http.StatusConflict, "This name is taken. Choose another."},
+	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired."},
+	{keyring.ErrUnavailable, http.StatusServiceUnavailable, ""},
+	{errCrossOrigin, http.StatusForbidden, "This form was sent from another site, so nothing was done. Open the page here and send it again."},
+	{errAddress, http.StatusBadRequest, "This address has characters that no address here has. Check the link that you followed."},
+	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again."},
+}
+
+// retryAfter is how long a person or a program should wait when the database does not answer.
+const retryAfter = 5 * time.Second
+
+// fail answers a request that came to nothing, with a page that says what to do next. It is echo's error handler.
+func (h *handler) fail(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	failure := h.meaning(err)
+	if failure.Status >= 500 {
+		h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))
+	}
+	if failure.Status == http.StatusServiceUnavailable {
+		failure.RetryAt = time.Now().Add(retryAfter)
+		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
+	}
+	failure.Page = views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}
+	failure.RequestID = requestID(c)
+	var forbidden forbiddenError
+	if errors.As(err, &forbidden) {
+		failure.Roles = account.RolesFor(forbidden.action)
+		failure.Ask, _ = h.keyring.Owners(c.Request().Context(), actorOf(c)) // the page says it without names too
+	}
+	if err := h.render(c, failure.Status, views.ErrorPage(failure)); err != nil {
+		h.log.Error("error page failed", "error", err, "request", requestID(c))
+	}
+}
+
+func (h *handler) meaning(err error) views.Failure {
+	for _, m := range meanings {
+		if errors.Is(err, m.err) {
+			return views.Failure{Status: m.status, Sentence: m.sentence}
+		}
+	}
+	var http *echo.HTTPError
+	if errors.As(err, &http) { // the router and the body limit speak this way
+		return views.Failure{Status: http.Code}
+	}
+	return views.Failure{Status: 500}
+}
+
+func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }
+
+func (h *handler) logPanic(c echo.Context, err error, stack []byte) error {
+	h.log.Error("panic", "error", err, "route", c.Path(), "request", requestID(c), "stack", string(stack))
+	return err
+}
+
+// logRequests writes one line a request. The route's pattern stands for the path, since a path can hold a one-time
+// token and a query what somebody pasted.
+func (h *handler) logRequests() echo.MiddlewareFunc {
+	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+		HandleError: true,
+		LogMethod:   true, LogRoutePath: true, LogStatus: true, LogLatency: true, LogRemoteIP: true, LogRequestID: true,
+		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
+			h.log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
+				slog.String("method", v.Method), slog.String("route", v.RoutePath), slog.Int("status", v.Status),
+				slog.Duration("took", v.Latency), slog.String("address", v.RemoteIP), slog.String("request", v.RequestID))
+			return nil
+		},
+	})
+}

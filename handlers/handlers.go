@@ -1,0 +1,88 @@
+// Package handlers speaks HTTP: it reads requests, calls the use cases and answers with pages. routes.go is the
+// table of what there is and who may have it; no rule of the product is decided here.
+package handlers
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/static"
+)
+
+// Options are what the server is made of.
+type Options struct {
+	Keyring        *keyring.Keyring
+	Cookies        scs.CtxStore
+	Secret         [32]byte // seals the tokens of forms, the same on every replica
+	Ready          func(context.Context) error
+	BaseURL        *url.URL // where people reach the server
+	TrustedProxies []netip.Prefix
+	Log            *slog.Logger
+}
+
+type handler struct {
+	keyring  *keyring.Keyring
+	ready    func(context.Context) error
+	baseURL  *url.URL
+	log      *slog.Logger
+	sessions *scs.SessionManager
+	tokens   formTokens
+	origins  *http.CrossOriginProtection
+}
+
+// New returns the whole server.
+func New(o Options) http.Handler {
+	h := &handler{
+		keyring: o.Keyring, ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
+		tokens: formTokens{o.Secret}, origins: http.NewCrossOriginProtection(),
+	}
+	h.sessions = h.newSessions(o.Cookies)
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = clientAddress(o.TrustedProxies)
+	e.HTTPErrorHandler = h.fail
+	e.Use(
+		middleware.RequestID(),
+		h.logRequests(),
+		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
+		h.secureHeaders,
+		refuseBrokenText,
+		middleware.BodyLimit("64K"),
+		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
+	)
+	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
+	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
+	pages := e.Group("", echo.WrapMiddleware(h.sessions.LoadAndSave), h.identify, h.refuseCrossOrigin)
+	for _, r := range routes {
+		handle := func(c echo.Context) error { return r.handle(h, c) }
+		switch r.policy.kind {
+		case machine:
+			e.Add(r.method, r.path, handle)
+		case open, member:
+			pages.Add(r.method, r.path, handle, h.enforce(r.policy))
+		}
+	}
+	pages.RouteNotFound("/*", func(echo.Context) error { return echo.ErrNotFound })
+	return e
+}
+
+// clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which
+// is believed about whom it forwards for (X-Forwarded-For, read from the right).
+func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
+	if len(trusted) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range trusted {
+		options = append(options, echo.TrustIPRange(ipNet(p)))
+	}
+	return echo.ExtractIPFromXFFHeader(options...)
+}

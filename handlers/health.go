@@ -1,0 +1,19 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+)
+
+// healthy answers as long as the process lives.
+func (h *handler) healthy(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
+
+// isReady answers 200 when the database answers, so that a load balancer sends requests elsewhere when it does not.
+func (h *handler) isReady(c echo.Context) error {
+	if err := h.ready(c.Request().Context()); err != nil {
+		h.log.Warn("not ready", "error", err)
+		return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
+	}
+	return c.String(http.StatusOK, "ready\n")
+}

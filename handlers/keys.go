@@ -1,0 +1,272 @@
+package handlers
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// apiBase stands for the customer's own API in the examples of how to call with a key.
+const apiBase = "https://api.example.com"
+
+func (h *handler) keysPage(c echo.Context) error {
+	state, err := readListState(c)
+	if err != nil {
+		return err
+	}
+	// A whole key that somebody searches for shall not stay in the address: its signature finds it as well.
+	if plaintext, err := apikey.Parse(state.Search); err == nil {
+		state.Search = plaintext.Signature()
+		return h.goTo(c, state.Path())
+	}
+	ctx, actor := c.Request().Context(), actorOf(c)
+	model := views.KeyList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor"), APIBase: apiBase}
+	if err := h.fillListOptions(c, &model); err != nil {
+		return err
+	}
+	page, err := h.keyring.Keys(ctx, actor, state.Filter, state.Sort, model.Cursor, state.Size)
+	if err != nil {
+		return err
+	}
+	for _, row := range page.Rows {
+		model.Keys = append(model.Keys, keyView(row))
+	}
+	model.Older, model.Newer = page.Next, page.Previous
+	if len(model.Keys) == 0 && state.Filter == (apikey.Filter{}) {
+		has, err := h.keyring.HasKeys(ctx, actor)
+		if err != nil {
+			return err
+		}
+		model.NoneYet = !has
+	}
+	return h.render(c, http.StatusOK, views.KeysPage(model))
+}
+
+// fillListOptions fills in what the list can be filtered by, and returns ErrNotFound for a filter by something that
+// the organisation does not have.
+func (h *handler) fillListOptions(c echo.Context, model *views.KeyList) error {
+	catalogue, err := h.keyring.Catalogue(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	owners, err := h.keyring.KeyOwners(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	for _, p := range owners {
+		model.Owners = append(model.Owners, views.Option{Value: p.ID, Label: p.Email})
+	}
+	model.Scopes = append(model.Scopes, views.Option{Value: apikey.All, Label: "* (every scope)"})
+	for _, name := range append(catalogue.ScopeNames(), catalogue.Retired...) {
+		model.Scopes = append(model.Scopes, views.Option{Value: name, Label: name})
+	}
+	model.Workspaces = choices(catalogue.Workspaces, nil)
+	model.Processes = choices(catalogue.Processes, catalogue.Workspaces)
+	model.Profiles = choices(catalogue.Profiles, nil)
+	f := model.State.Filter
+	for _, chosen := range []struct {
+		value   string
+		options []views.Option
+	}{{f.OwnerID, model.Owners}, {f.Scope, model.Scopes}, {f.WorkspaceID, model.Workspaces}, {f.ProcessID, model.Processes}, {f.ProfileID, model.Profiles}} {
+		if chosen.value != "" && !slices.ContainsFunc(chosen.options, func(o views.Option) bool { return o.Value == chosen.value }) {
+			return keyring.ErrNotFound
+		}
+	}
+	return nil
+}
+
+func choices(list, parents []keyring.Choice) []views.Option {
+	var out []views.Option
+	for _, choice := range list {
+		option := views.Option{Value: choice.ID, Label: choice.Name}
+		for _, parent := range parents {
+			if parent.ID == choice.Parent {
+				option.Group = parent.Name
+			}
+		}
+		out = append(out, option)
+	}
+	return out
+}
+
+// readListState reads the list's address; errList for what no link of ours says.
+func readListState(c echo.Context) (views.ListState, error) {
+	state := views.ListState{Filter: apikey.Filter{
+		Status: apikey.Status(c.QueryParam("status")), OwnerID: c.QueryParam("owner"),
+		Environment: apikey.Environment(c.QueryParam("environment")), Scope: c.QueryParam("scope"),
+		ProfileID: c.QueryParam("profile"), WorkspaceID: c.QueryParam("workspace"), ProcessID: c.QueryParam("process"),
+	}}
+	var search error
+	state.Search, search = input.Line(c.QueryParam("q"))
+	var known, sizeKnown, expiresKnown, unusedKnown bool
+	state.Sort, known = apikey.ParseSort(c.QueryParam("sort"))
+	state.Size, sizeKnown = smallNumber(c.QueryParam("size"), 100)
+	state.ExpiresWithin, expiresKnown = smallNumber(c.QueryParam("expires"), 3650)
+	state.UnusedFor, unusedKnown = smallNumber(c.QueryParam("unused"), 3650)
+	if state.Size == 0 {
+		state.Size = views.PageSizes[0]
+	}
+	if search != nil || !known || !sizeKnown || !expiresKnown || !unusedKnown || len(state.Search) > 300 ||
+		!slices.Contains(views.PageSizes, state.Size) ||
+		state.Status != "" && !slices.Contains(apikey.Statuses, state.Status) ||
+		state.Environment != "" && !slices.Contains(apikey.Environments, state.Environment) {
+		return state, errList
+	}
+	return state, nil
+}
+
+// smallNumber reads a number from 1 to most; "" is 0.
+func smallNumber(text string, most int) (int, bool) {
+	if text == "" {
+		return 0, true
+	}
+	n, err := strconv.Atoi(text)
+	return n, err == nil && n >= 1 && n <= most
+}
+
+func keyView(row keyring.KeyRow) views.Key {
+	return views.Key{Key: row.Key, Owner: row.Owner, Creator: row.Creator, Workspace: row.WorkspaceName,
+		Process: row.ProcessName, Profile: row.ProfileName, Use: row.Use}
+}
+
+// pathID is the key's id in the path; ErrNotFound for what is no id.
+func pathID(c echo.Context) (string, error) {
+	id, err := uuid.Parse(c.Param("id"))
+	if err != nil {
+		return "", keyring.ErrNotFound
+	}
+	return id.String(), nil
+}
+
+// key is the key that the path names.
+func (h *handler) key(c echo.Context) (views.Key, error) {
+	id, err := pathID(c)
+	if err != nil {
+		return views.Key{}, err
+	}
+	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), id)
+	return keyView(row), err
+}
+
+func (h *handler) keyPage(c echo.Context) error {
+	key, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	days, daysKnown := smallNumber(c.QueryParam("days"), 90)
+	before, beforeKnown := smallNumber(c.QueryParam("before"), 1<<53)
+	if days == 0 {
+		days = 30
+	}
+	if !daysKnown || !beforeKnown {
+		return errList
+	}
+	past, err := h.keyring.KeyHistory(c.Request().Context(), actorOf(c), key.ID, days, int64(before))
+	if err != nil {
+		return err
+	}
+	model := views.KeyDetail{Page: h.page(c), Key: key, Days: days, Usage: past.Usage, APIBase: apiBase}
+	for _, k := range past.Line {
+		model.Line = append(model.Line, views.Key{Key: k})
+	}
+	for _, event := range past.Trail {
+		model.Trail = append(model.Trail, eventView(event, past.Names))
+	}
+	if past.TrailGoes > 0 {
+		model.Older = strconv.FormatInt(past.TrailGoes, 10)
+	}
+	return h.render(c, http.StatusOK, views.KeyPage(model))
+}
+
+// eventView puts an event into plain values. Names say what the ids in it stand for.
+func eventView(e audit.Event, names map[string]string) views.Event {
+	return views.Event{
+		At: e.At, Action: e.Action, Who: e.Email, Role: e.Role, Address: e.Address, UserAgent: e.UserAgent,
+		SessionID: e.SessionID, Subject: e.Subject.Name, Changes: fieldChanges(e, names),
+	}
+}
+
+// factLabels are the facts of a key in the order and in the words in which people read them.
+var factLabels = []struct{ name, label string }{
+	{"name", "Name"}, {"status", "Status"}, {"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
+	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
+	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
+	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"},
+}
+
+func fieldChanges(e audit.Event, names map[string]string) []views.FieldChange {
+	var before, after map[string]any
+	// What is stored was encoded from such a map; an event that was tampered with simply shows no facts here.
+	_ = json.Unmarshal([]byte(e.Before), &before)
+	_ = json.Unmarshal([]byte(e.After), &after)
+	all := maps.Clone(before)
+	if all == nil {
+		all = map[string]any{}
+	}
+	maps.Copy(all, after)
+	var out []views.FieldChange
+	for _, fact := range factLabels {
+		if _, told := all[fact.name]; told {
+			out = append(out, views.FieldChange{Field: fact.label, Before: factText(before[fact.name], names), After: factText(after[fact.name], names)})
+		}
+	}
+	return out
+}
+
+func factText(fact any, names map[string]string) string {
+	switch fact := fact.(type) {
+	case nil:
+		return ""
+	case string:
+		if name := names[fact]; name != "" {
+			return name
+		}
+		return fact
+	case []any:
+		var parts []string
+		for _, part := range fact {
+			parts = append(parts, fmt.Sprint(part))
+		}
+		return strings.Join(parts, ", ")
+	default:
+		return fmt.Sprint(fact)
+	}
+}
+
+// conflict answers a change that came too late, with the key as it is now.
+func (h *handler) conflict(c echo.Context, id, back string, tried apikey.Change) error {
+	ctx, actor := c.Request().Context(), actorOf(c)
+	row, err := h.keyring.Key(ctx, actor, id)
+	if err != nil {
+		return err
+	}
+	model := views.KeyConflict{Page: h.page(c), Return: back, Tried: tried, Key: keyView(row)}
+	past, err := h.keyring.KeyHistory(ctx, actor, id, 1, 0)
+	if err != nil {
+		return err
+	}
+	if len(past.Trail) > 0 {
+		latest := eventView(past.Trail[0], past.Names)
+		model.Latest = &latest
+	}
+	return h.render(c, http.StatusConflict, views.ConflictPage(model))
+}
+
+// returnPath is where the viewer came from, as the dialog's form or link says.
+func returnPath(c echo.Context) string { return localPath(c.FormValue("return"), views.KeysPath) }
+
+// named is a key's name in a sentence.
+func named(key apikey.Key) string { return "“" + key.Name + "”" }

@@ -1,0 +1,314 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// readKeyForm reads the form as it was typed; the query of a link can fill it in as well.
+func readKeyForm(c echo.Context) (views.KeyForm, error) {
+	values, err := c.FormParams()
+	if err != nil {
+		return views.KeyForm{}, err
+	}
+	return views.KeyForm{
+		Return: returnPath(c), Nonce: values.Get("nonce"), Name: values.Get("name"),
+		Expires: values.Get("expires"), ExpiresDate: values.Get("expiresDate"),
+		AllScopes: values.Get("allScopes") != "", ScopeNames: values["scopes"], Environment: values.Get("environment"),
+		WorkspaceID: values.Get("workspaceId"), ProcessID: values.Get("processId"), ProfileID: values.Get("biasProfileId"),
+		IPAllowlist: values.Get("ipAllowlist"),
+	}, nil
+}
+
+func keyDraft(form views.KeyForm) keyring.KeyDraft {
+	expires := form.Expires
+	if expires == "date" {
+		expires = form.ExpiresDate
+		if expires == "" {
+			expires = "?" // a date was promised: the policy's default would not be what was asked for
+		}
+	}
+	return keyring.KeyDraft{
+		Name: form.Name, Scopes: form.ScopeNames, AllScopes: form.AllScopes, Environment: form.Environment,
+		WorkspaceID: form.WorkspaceID, ProcessID: form.ProcessID, ProfileID: form.ProfileID,
+		IPAllowlist: lines(form.IPAllowlist), Expires: expires,
+	}
+}
+
+// lines splits what stands on lines of its own, or between commas.
+func lines(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' || r == ',' })
+}
+
+// fillKeyForm fills in what can be chosen, and a new token unless the form has one of this session.
+func (h *handler) fillKeyForm(c echo.Context, form *views.KeyForm) error {
+	catalogue, err := h.keyring.Catalogue(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	form.Page, form.Policy = h.page(c), catalogue.Policy
+	for _, s := range catalogue.Scopes {
+		form.Catalogue = append(form.Catalogue, views.Scope{Name: s.Name, Description: s.Description})
+	}
+	form.Workspaces = choices(catalogue.Workspaces, nil)
+	form.Processes = choices(catalogue.Processes, catalogue.Workspaces)
+	form.Profiles = choices(catalogue.Profiles, nil)
+	session := actorOf(c).SessionID
+	if _, ours := h.tokens.requestKey(form.Nonce, session); !ours {
+		form.Nonce = h.tokens.issue(session)
+	}
+	return nil
+}
+
+func (h *handler) newKeyPage(c echo.Context) error {
+	form, err := readKeyForm(c)
+	if err != nil {
+		return err
+	}
+	if err := h.fillKeyForm(c, &form); err != nil {
+		return err
+	}
+	return h.render(c, http.StatusOK, views.CreateKey(form))
+}
+
+// errOldForm is beside the form as a whole, when it was shown to an earlier session.
+const errOldForm input.Sentence = "This form was opened before you signed in, so nothing was created yet. Check it and create the key again."
+
+func (h *handler) newKey(c echo.Context) error {
+	form, err := readKeyForm(c)
+	if err != nil {
+		return err
+	}
+	draft := keyDraft(form)
+	requestKey, ours := h.tokens.requestKey(form.Nonce, actorOf(c).SessionID)
+	if !ours {
+		return h.refuseKeyForm(c, form, input.Problems{"": errOldForm.Error()})
+	}
+	draft.RequestKey = requestKey
+	key, plaintext, err := h.keyring.IssueKey(c.Request().Context(), actorOf(c), draft)
+	var repeated *keyring.RepeatedError
+	switch {
+	case errors.As(err, &repeated):
+		return h.alreadyCreated(c, form, repeated)
+	case errors.Is(err, keyring.ErrGrantAll):
+		return h.refuseKeyForm(c, form, input.Problems{"scopes": "Only an owner may grant the scope *. Choose scopes by name."})
+	case input.ProblemsIn(err) != nil:
+		return h.refuseKeyForm(c, form, input.ProblemsIn(err))
+	case err != nil:
+		return err
+	}
+	return h.showOnce(c, views.IssuedKey{Return: form.Return, Plaintext: plaintext}, key.ID)
+}
+
+// showOnce answers with the page that holds a plaintext: the only one that ever does.
+func (h *handler) showOnce(c echo.Context, model views.IssuedKey, id string) error {
+	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), id)
+	if err != nil {
+		return err
+	}
+	model.Page, model.Key, model.APIBase = h.page(c), keyView(row), apiBase
+	return h.render(c, http.StatusCreated, views.ShowOnce(model))
+}
+
+func (h *handler) refuseKeyForm(c echo.Context, form views.KeyForm, problems input.Problems) error {
+	form.Problems = problems
+	if err := h.fillKeyForm(c, &form); err != nil {
+		return err
+	}
+	return h.render(c, http.StatusUnprocessableEntity, views.CreateKey(form))
+}
+
+// alreadyCreated answers a form that was sent twice.
+func (h *handler) alreadyCreated(c echo.Context, form views.KeyForm, repeated *keyring.RepeatedError) error {
+	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), repeated.KeyID)
+	if err != nil {
+		return err
+	}
+	return h.render(c, http.StatusConflict, views.AlreadyCreated(views.CreatedBefore{Page: h.page(c), Return: form.Return, Key: keyView(row)}))
+}
+
+// editForm is the form as the key's stored state fills it.
+func editForm(key views.Key) views.KeyEdit {
+	var allowlist []string
+	for _, p := range key.IPAllowlist {
+		allowlist = append(allowlist, p.String())
+	}
+	return views.KeyEdit{
+		Key: key, Version: key.Version, Name: key.Name, Status: string(key.Stored), ProfileID: key.ProfileID,
+		IPAllowlist: strings.Join(allowlist, "\n"), ExpiresDate: views.ExpiryDate(key.ExpiresAt),
+	}
+}
+
+func (h *handler) showEditForm(c echo.Context, status int, form views.KeyEdit) error {
+	catalogue, err := h.keyring.Catalogue(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	form.Page, form.Return, form.Policy = h.page(c), returnPath(c), catalogue.Policy
+	form.Profiles = choices(catalogue.Profiles, nil)
+	return h.render(c, status, views.EditKey(form))
+}
+
+func (h *handler) editKeyPage(c echo.Context) error {
+	key, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	if !key.StatusAt(h.keyring.Now()).Allows(apikey.Edit) {
+		return h.conflict(c, key.ID, returnPath(c), apikey.Edit)
+	}
+	form := editForm(key)
+	if c.QueryParam("version") != "" { // what was typed before a sign-in came between
+		readEditForm(c, &form)
+	}
+	return h.showEditForm(c, http.StatusOK, form)
+}
+
+func readEditForm(c echo.Context, form *views.KeyEdit) {
+	form.Version, _ = strconv.Atoi(c.FormValue("version")) // anything but a number is a version that no key has
+	form.Name, form.Status, form.ProfileID = c.FormValue("name"), c.FormValue("status"), c.FormValue("biasProfileId")
+	form.IPAllowlist, form.ExpiresDate = c.FormValue("ipAllowlist"), c.FormValue("expiresDate")
+}
+
+func (h *handler) editKey(c echo.Context) error {
+	key, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	form := editForm(key)
+	readEditForm(c, &form)
+	status, allowlist := apikey.Status(form.Status), lines(form.IPAllowlist)
+	edit := keyring.KeyEdit{Version: max(form.Version, 1), Name: &form.Name, Status: &status, ProfileID: &form.ProfileID, IPAllowlist: &allowlist}
+	if form.ExpiresDate != views.ExpiryDate(key.ExpiresAt) {
+		edit.Expires = &form.ExpiresDate
+		if form.ExpiresDate == "" {
+			form.Problems = input.Problems{"expiresAt": "Choose the day on which the key ends."}
+			return h.showEditForm(c, http.StatusUnprocessableEntity, form)
+		}
+	}
+	edited, err := h.keyring.EditKey(c.Request().Context(), actorOf(c), key.ID, edit)
+	switch {
+	case input.ProblemsIn(err) != nil:
+		form.Problems = input.ProblemsIn(err)
+		return h.showEditForm(c, http.StatusUnprocessableEntity, form)
+	case errors.Is(err, keyring.ErrStale), errors.Is(err, apikey.ErrState):
+		return h.conflict(c, key.ID, returnPath(c), apikey.Edit)
+	case err != nil:
+		return err
+	}
+	return h.done(c, returnPath(c), fmt.Sprintf("%s is saved.", named(edited)))
+}
+
+func (h *handler) rotateKeyPage(c echo.Context) error {
+	key, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	if !key.StatusAt(h.keyring.Now()).Allows(apikey.Rotate) {
+		return h.conflict(c, key.ID, returnPath(c), apikey.Rotate)
+	}
+	if !actorOf(c).MayGrant(key.Scopes) {
+		return keyring.ErrGrantAll
+	}
+	return h.showRotateForm(c, http.StatusOK, key.ID, nil)
+}
+
+func (h *handler) showRotateForm(c echo.Context, status int, id string, problems input.Problems) error {
+	keys, err := h.keysInUse(c, []string{id})
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		return keyring.ErrNotFound
+	}
+	catalogue, err := h.keyring.Catalogue(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	return h.render(c, status, views.RotateKey(views.KeyRotation{
+		Page: h.page(c), Return: returnPath(c), Key: keys[0], GraceSeconds: c.FormValue("graceSeconds"), Problems: problems, Policy: catalogue.Policy,
+	}))
+}
+
+func (h *handler) rotateKey(c echo.Context) error {
+	id, err := pathID(c)
+	if err != nil {
+		return err
+	}
+	rotation, err := h.keyring.RotateKey(c.Request().Context(), actorOf(c), id, readGrace(c.FormValue("graceSeconds")))
+	switch {
+	case input.ProblemsIn(err) != nil:
+		return h.showRotateForm(c, http.StatusUnprocessableEntity, id, input.ProblemsIn(err))
+	case errors.Is(err, apikey.ErrState):
+		return h.conflict(c, id, returnPath(c), apikey.Rotate)
+	case err != nil:
+		return err
+	}
+	return h.showOnce(c, views.IssuedKey{Return: returnPath(c), Plaintext: rotation.Plaintext, Old: &views.Key{Key: rotation.Old}}, rotation.New.ID)
+}
+
+// readGrace reads seconds; what is no number of seconds becomes one that no policy allows.
+func readGrace(text string) time.Duration {
+	seconds, err := strconv.ParseUint(text, 10, 31)
+	if err != nil {
+		return -1
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+func (h *handler) transferKeyPage(c echo.Context) error {
+	key, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	if !key.StatusAt(h.keyring.Now()).Allows(apikey.Edit) {
+		return h.conflict(c, key.ID, returnPath(c), views.Transfer)
+	}
+	return h.showTransferForm(c, http.StatusOK, key, nil)
+}
+
+func (h *handler) showTransferForm(c echo.Context, status int, key views.Key, problems input.Problems) error {
+	people, err := h.keyring.KeyHolders(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	return h.render(c, status, views.TransferKey(views.KeyTransfer{
+		Page: h.page(c), Return: returnPath(c), Key: key, OwnerID: c.FormValue("ownerId"), People: people, Problems: problems,
+	}))
+}
+
+func (h *handler) transferKey(c echo.Context) error {
+	key, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	owner := c.FormValue("ownerId")
+	if owner == "" {
+		return h.showTransferForm(c, http.StatusUnprocessableEntity, key, input.Problems{"ownerId": "Choose who the key shall belong to."})
+	}
+	if _, err := uuid.Parse(owner); err != nil {
+		return keyring.ErrNotFound
+	}
+	if _, err := h.keyring.TransferKey(c.Request().Context(), actorOf(c), key.ID, owner); errors.Is(err, apikey.ErrState) {
+		return h.conflict(c, key.ID, returnPath(c), views.Transfer)
+	} else if err != nil {
+		return err
+	}
+	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), key.ID)
+	if err != nil {
+		return err
+	}
+	return h.done(c, returnPath(c), fmt.Sprintf("%s belongs to %s now.", named(row.Key), row.Owner.Email))
+}

@@ -1,0 +1,152 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// policy says who may use a route.
+type policy struct {
+	kind   policyKind
+	action account.Action // of a member: what they must be allowed; "" for anybody who is signed in
+}
+
+type policyKind int
+
+const (
+	machine policyKind = iota // no person: a probe
+	open                      // anybody
+	member                    // whoever is signed in, if their role allows the action
+)
+
+var (
+	probe    = policy{kind: machine}
+	public   = policy{kind: open}
+	signedIn = policy{kind: member}
+)
+
+func may(action account.Action) policy { return policy{kind: member, action: action} }
+
+// forbiddenError says which action a role does not allow, for the page that says which role it takes.
+type forbiddenError struct{ action account.Action }
+
+func (e forbiddenError) Error() string   { return "the role does not allow " + string(e.action) }
+func (e forbiddenError) Is(t error) bool { return t == keyring.ErrForbidden }
+
+// enforce lets a request through to a route only as its policy says.
+func (h *handler) enforce(p policy) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if p.kind == open {
+				return next(c)
+			}
+			actor := actorOf(c)
+			if actor.MemberID == "" {
+				return h.askToSignIn(c)
+			}
+			if p.action != "" && !actor.May(p.action) {
+				return forbiddenError{p.action}
+			}
+			return next(c)
+		}
+	}
+}
+
+const (
+	sessionKey = "session" // in the cookie's data: the session's id
+	flashKey   = "flash"   // in the cookie's data: what to say once on the next page
+	viewerKey  = "viewer"  // in echo's context
+)
+
+// identify finds out who asks. Nobody is no error: the route's policy decides.
+func (h *handler) identify(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx := c.Request().Context()
+		id := h.sessions.GetString(ctx, sessionKey)
+		if id == "" {
+			return next(c)
+		}
+		actor, organisation, err := h.keyring.Actor(ctx, visitor(c), id)
+		switch {
+		case errors.Is(err, keyring.ErrNotFound): // ended, here or elsewhere
+			if err := h.sessions.Destroy(ctx); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		default:
+			c.Set(viewerKey, views.Viewer{Actor: actor, Organisation: organisation})
+		}
+		return next(c)
+	}
+}
+
+func viewerOf(c echo.Context) views.Viewer {
+	viewer, _ := c.Get(viewerKey).(views.Viewer)
+	return viewer
+}
+
+func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
+
+// visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear.
+func visitor(c echo.Context) keyring.Visitor {
+	agent := strings.ToValidUTF8(c.Request().UserAgent(), "?")
+	return keyring.Visitor{Address: c.RealIP(), UserAgent: agent[:min(len(agent), 300)]}
+}
+
+// maxDraft bounds how much of a form is carried through a sign-in, in bytes of the address.
+const maxDraft = 4 << 10
+
+// askToSignIn sends a visitor to the sign-in page, which leads back here. A form that was sent goes along: its path
+// shows the same form, filled with the query.
+func (h *handler) askToSignIn(c echo.Context) error {
+	request := c.Request()
+	next, notice := request.URL.RequestURI(), ""
+	if request.Method == http.MethodPost {
+		next, notice = request.URL.Path, noticeEnded
+		if form, err := c.FormParams(); err == nil {
+			form.Del("nonce")
+			if typed := form.Encode(); len(typed) <= maxDraft && typed != "" {
+				next += "?" + typed
+			}
+		}
+	}
+	query := url.Values{}
+	if next != views.HomePath {
+		query.Set("next", next)
+	}
+	if notice != "" {
+		query.Set("notice", notice)
+	}
+	return h.goTo(c, withQuery(views.SignInPath, query))
+}
+
+func withQuery(path string, query url.Values) string {
+	if len(query) == 0 {
+		return path
+	}
+	return path + "?" + query.Encode()
+}
+
+// refuseCrossOrigin refuses a change that another site asks a browser for. net/http's protection lets a request
+// through that says nothing of its origin, as programs do; with a session's cookie it came from a browser that should
+// have said so.
+func (h *handler) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		request := c.Request()
+		_, noCookie := request.Cookie(h.sessions.Cookie.Name)
+		silent := request.Header.Get("Sec-Fetch-Site") == "" && request.Header.Get("Origin") == ""
+		if h.origins.Check(request) != nil || request.Method == http.MethodPost && silent && noCookie == nil {
+			return errCrossOrigin
+		}
+		return next(c)
+	}
+}

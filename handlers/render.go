@@ -1,0 +1,90 @@
+package handlers
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/a-h/templ"
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// render answers with a page, or with the one fragment of it that htmx asks for: a fragment's name is its DOM id and
+// its htmx target. This is the only place that asks whether htmx called.
+func (h *handler) render(c echo.Context, status int, page templ.Component) error {
+	var body bytes.Buffer
+	ctx := c.Request().Context()
+	name := wantedFragment(c.Request())
+	if name != "" {
+		if err := templ.RenderFragments(ctx, &body, page, name); err != nil {
+			return err
+		}
+	}
+	header := c.Response().Header()
+	if body.Len() == 0 { // the page has no such part: it takes the place of the whole document
+		if name != "" {
+			header.Set("HX-Retarget", "body")
+			header.Set("HX-Reswap", "outerHTML")
+		}
+		if err := page.Render(ctx, &body); err != nil {
+			return err
+		}
+	}
+	header.Set("Cache-Control", "no-store")
+	header.Add("Vary", "HX-Request, HX-Target")
+	return c.HTMLBlob(status, body.Bytes())
+}
+
+// fragments are the parts of pages that can be asked for alone.
+var fragments = []string{"keys", "dialog"}
+
+// wantedFragment is the id in htmx's target, which it sends as tag#id; "" for a whole page.
+func wantedFragment(r *http.Request) string {
+	if r.Header.Get("HX-Request") != "true" || r.Header.Get("HX-History-Restore-Request") != "" {
+		return ""
+	}
+	_, id, _ := strings.Cut(r.Header.Get("HX-Target"), "#")
+	if !slices.Contains(fragments, id) {
+		return ""
+	}
+	return id
+}
+
+// goTo sends the browser to another page: htmx is told to leave this one, where a redirect would be swapped in.
+func (h *handler) goTo(c echo.Context, path string) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	if c.Request().Header.Get("HX-Request") == "true" {
+		c.Response().Header().Set("HX-Redirect", path)
+		return c.NoContent(http.StatusOK)
+	}
+	return c.Redirect(http.StatusSeeOther, path)
+}
+
+// done ends a change that worked: back to where it was asked for, where the sentence is said once.
+func (h *handler) done(c echo.Context, path, sentence string) error {
+	h.sessions.Put(c.Request().Context(), flashKey, sentence)
+	return h.goTo(c, path)
+}
+
+// page is what every page carries.
+func (h *handler) page(c echo.Context) views.Page {
+	page := views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}
+	if wantedFragment(c.Request()) == "" {
+		page.Flash = h.sessions.PopString(c.Request().Context(), flashKey)
+	}
+	return page
+}
+
+// localPath lets through only a path of our own; anything else becomes fallback.
+func localPath(text, fallback string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(text, "/") || strings.HasPrefix(text, "//") ||
+		strings.ContainsAny(text, "\\\r\n\t") || !plain(text) {
+		return fallback
+	}
+	return text
+}

@@ -1,0 +1,60 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+)
+
+// route is a promise: who may ask for this path with this method, and what answers.
+type route struct {
+	method, path string
+	policy       policy
+	handle       func(*handler, echo.Context) error
+}
+
+const (
+	get  = http.MethodGet
+	post = http.MethodPost
+)
+
+// routes is the whole security policy of the server. A form posts to the path that shows it.
+var routes = []route{
+	{get, "/healthz", probe, (*handler).healthy},
+	{get, "/readyz", probe, (*handler).isReady},
+
+	{get, "/", signedIn, (*handler).home},
+	{get, "/sign-in", public, (*handler).signInPage},
+	{post, "/sign-in", public, (*handler).signIn},
+	{post, "/sign-out", public, (*handler).signOut},
+	{get, "/setup/:token", public, (*handler).setUpPage},
+	{post, "/setup/:token", public, (*handler).setUp},
+
+	{get, "/account/sessions", signedIn, (*handler).sessionsPage},
+	{post, "/account/sessions", may(account.EndSession), (*handler).endSessions},
+
+	{get, "/account/api-keys", may(account.ReadKeys), (*handler).keysPage},
+	{get, "/account/api-keys/new", may(account.IssueKey), (*handler).newKeyPage},
+	{post, "/account/api-keys/new", may(account.IssueKey), (*handler).newKey},
+	{get, "/account/api-keys/disable", may(account.DisableKey), (*handler).disableKeysPage},
+	{post, "/account/api-keys/disable", may(account.DisableKey), (*handler).disableKeys},
+	{get, "/account/api-keys/revoke", may(account.RevokeKey), (*handler).revokeKeysPage},
+	{post, "/account/api-keys/revoke", may(account.RevokeKey), (*handler).revokeKeys},
+	{get, "/account/api-keys/:id", may(account.ReadKeys), (*handler).keyPage},
+	{get, "/account/api-keys/:id/edit", may(account.EditKey), (*handler).editKeyPage},
+	{post, "/account/api-keys/:id/edit", may(account.EditKey), (*handler).editKey},
+	{get, "/account/api-keys/:id/rotate", may(account.RotateKey), (*handler).rotateKeyPage},
+	{post, "/account/api-keys/:id/rotate", may(account.RotateKey), (*handler).rotateKey},
+	{get, "/account/api-keys/:id/disable", may(account.DisableKey), (*handler).disableKeyPage},
+	{post, "/account/api-keys/:id/disable", may(account.DisableKey), (*handler).disableKey},
+	{get, "/account/api-keys/:id/enable", may(account.EnableKey), (*handler).enableKeyPage},
+	{post, "/account/api-keys/:id/enable", may(account.EnableKey), (*handler).enableKey},
+	{get, "/account/api-keys/:id/revoke", may(account.RevokeKey), (*handler).revokeKeyPage},
+	{post, "/account/api-keys/:id/revoke", may(account.RevokeKey), (*handler).revokeKey},
+	{get, "/account/api-keys/:id/delete", may(account.DeleteKey), (*handler).deleteKeyPage},
+	{post, "/account/api-keys/:id/delete", may(account.DeleteKey), (*handler).deleteKey},
+	{get, "/account/api-keys/:id/transfer", may(account.TransferKey), (*handler).transferKeyPage},
+	{post, "/account/api-keys/:id/transfer", may(account.TransferKey), (*handler).transferKey},
+}

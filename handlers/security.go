@@ -1,0 +1,62 @@
+package handlers
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+)
+
+// contentPolicy lets a page load from this server alone, run no inline script and carry no inline style, send its
+// forms nowhere else, and stand in nobody's frame.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+func (h *handler) secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		header := c.Response().Header()
+		header.Set("Content-Security-Policy", contentPolicy)
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("X-Frame-Options", "DENY")
+		header.Set("Referrer-Policy", "same-origin") // "no-referrer" would make browsers hide the Origin of our own forms
+		header.Set("Cross-Origin-Opener-Policy", "same-origin")
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
+		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+		if h.secure() {
+			header.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+		}
+		return next(c)
+	}
+}
+
+// secure is true when people reach the server over TLS.
+func (h *handler) secure() bool { return h.baseURL.Scheme == "https" }
+
+// refuseBrokenText answers an address with a NUL byte or with broken UTF-8, which no link of ours has and no database
+// column takes. What is typed into a form is judged field by field instead.
+func refuseBrokenText(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		address := c.Request().URL
+		query, err := url.QueryUnescape(strings.ReplaceAll(address.RawQuery, ";", "%3B"))
+		if err != nil || !plain(query) || !plain(address.Path) {
+			return errAddress
+		}
+		return next(c)
+	}
+}
+
+func plain(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// notWorthCompressing leaves alone what is small or compressed already, and every answer to a form: one of them holds
+// a plaintext beside what was typed, and compression would let the one be guessed by the other (BREACH).
+func notWorthCompressing(c echo.Context) bool {
+	return c.Request().Method != http.MethodGet || strings.HasPrefix(c.Request().URL.Path, "/static/")
+}

@@ -1,0 +1,149 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+func (h *handler) newSessions(cookies scs.CtxStore) *scs.SessionManager {
+	m := scs.New()
+	m.Store = cookies
+	m.Lifetime = keyring.SessionLifetime // the idle limit is the session's, in the database
+	m.Cookie.Name = "moonlatch"
+	m.Cookie.HttpOnly = true
+	m.Cookie.SameSite = http.SameSiteLaxMode
+	if h.secure() {
+		m.Cookie.Name = "__Host-moonlatch"
+		m.Cookie.Secure = true
+	}
+	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
+		h.log.Error("cookie session failed", "error", err)
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "Moonlatch can't reach its database. It comes back by itself; try again in a few seconds.", http.StatusServiceUnavailable)
+	}
+	return m
+}
+
+// Notices that the sign-in page can be asked to show.
+const (
+	noticeOut        = "signed-out"
+	noticeEverywhere = "signed-out-everywhere"
+	noticeEnded      = "ended"
+)
+
+var notices = map[string]string{
+	noticeOut:        "You are signed out.",
+	noticeEverywhere: "You are signed out everywhere.",
+	noticeEnded:      "Your session has ended. Sign in, and what you typed will be waiting.",
+}
+
+func (h *handler) home(c echo.Context) error {
+	if actorOf(c).May(account.ReadKeys) {
+		return h.goTo(c, views.KeysPath)
+	}
+	return h.goTo(c, views.SessionsPath)
+}
+
+func (h *handler) signInPage(c echo.Context) error {
+	next := localPath(c.QueryParam("next"), "")
+	if actorOf(c).MemberID != "" {
+		return h.goTo(c, localPath(next, views.HomePath))
+	}
+	return h.render(c, http.StatusOK, views.SignInPage(views.SignInForm{Page: h.page(c), Next: next, Notice: notices[c.QueryParam("notice")]}))
+}
+
+func (h *handler) signIn(c echo.Context) error {
+	form := views.SignInForm{Page: h.page(c), Email: c.FormValue("email"), Next: localPath(c.FormValue("next"), "")}
+	session, err := h.keyring.SignIn(c.Request().Context(), visitor(c), form.Email, c.FormValue("password"))
+	var locked *keyring.LockedError
+	switch {
+	case errors.As(err, &locked):
+		form.LockedUntil = locked.Until
+		return h.render(c, http.StatusTooManyRequests, views.SignInPage(form))
+	case errors.Is(err, keyring.ErrCredentials):
+		form.Problems = input.Problems{"": "The e-mail or the password is wrong."}
+		return h.render(c, http.StatusUnprocessableEntity, views.SignInPage(form))
+	case err != nil:
+		return err
+	}
+	if err := h.carry(c, session); err != nil {
+		return err
+	}
+	return h.goTo(c, localPath(form.Next, views.HomePath))
+}
+
+// carry puts a new session into the browser's cookie, under a new token, and ends the one that was there.
+func (h *handler) carry(c echo.Context, session keyring.Session) error {
+	ctx := c.Request().Context()
+	if before := actorOf(c); before.SessionID != "" {
+		if err := h.keyring.EndSession(ctx, before, before.SessionID); err != nil && !errors.Is(err, keyring.ErrNotFound) {
+			return err
+		}
+	}
+	if err := h.sessions.RenewToken(ctx); err != nil {
+		return err
+	}
+	h.sessions.Put(ctx, sessionKey, session.ID)
+	return nil
+}
+
+func (h *handler) signOut(c echo.Context) error {
+	ctx := c.Request().Context()
+	if actor := actorOf(c); actor.SessionID != "" {
+		if err := h.keyring.EndSession(ctx, actor, actor.SessionID); err != nil && !errors.Is(err, keyring.ErrNotFound) {
+			return err
+		}
+	}
+	return h.leave(c, noticeOut)
+}
+
+// leave forgets the cookie and shows the door.
+func (h *handler) leave(c echo.Context, notice string) error {
+	if err := h.sessions.Destroy(c.Request().Context()); err != nil {
+		return err
+	}
+	return h.goTo(c, withQuery(views.SignInPath, url.Values{"notice": {notice}}))
+}
+
+func (h *handler) sessionsPage(c echo.Context) error {
+	actor := actorOf(c)
+	sessions, err := h.keyring.Sessions(c.Request().Context(), actor)
+	if err != nil {
+		return err
+	}
+	model := views.SessionList{Page: h.page(c)}
+	for _, s := range sessions {
+		model.Sessions = append(model.Sessions, views.Session{
+			ID: s.ID, Address: s.Address, UserAgent: s.UserAgent, StartedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt,
+			ExpiresAt: s.ExpiresAt, Current: s.ID == actor.SessionID,
+		})
+	}
+	return h.render(c, http.StatusOK, views.SessionsPage(model))
+}
+
+func (h *handler) endSessions(c echo.Context) error {
+	ctx, actor := c.Request().Context(), actorOf(c)
+	if c.FormValue("everywhere") != "" {
+		if err := h.keyring.EndAllSessions(ctx, actor); err != nil {
+			return err
+		}
+		return h.leave(c, noticeEverywhere)
+	}
+	id := c.FormValue("end")
+	if err := h.keyring.EndSession(ctx, actor, id); err != nil {
+		return err
+	}
+	if id == actor.SessionID {
+		return h.leave(c, noticeOut)
+	}
+	return h.done(c, views.SessionsPath, "That session is ended.")
+}
