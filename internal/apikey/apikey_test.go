@@ -1,0 +1,215 @@
+package apikey
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestNewKeyIsReadBackAndDiffersFromEveryOther(t *testing.T) {
+	seen := map[string]bool{}
+	for i := range 2000 {
+		env := Environments[i%2]
+		p := NewPlaintext(env)
+		back, err := Parse(p.Reveal())
+		if err != nil || back != p || back.Environment() != env || seen[p.Reveal()] {
+			t.Fatalf("%v, %v", back.Environment(), err)
+		}
+		seen[p.Reveal()] = true
+		if p.Prefix()+"_"+p.RevealPass() != p.Reveal() || !strings.HasSuffix(p.Reveal(), p.Signature()) || len(p.Signature()) != 6 {
+			t.Fatal("the parts of a key do not make it up")
+		}
+	}
+}
+
+func TestSecretHasTheBitsItPromises(t *testing.T) {
+	if bits := secretLength * math.Log2(62); bits < 190 {
+		t.Errorf("%f bits", bits)
+	}
+}
+
+func TestTypoIsRefusedWithoutALookUp(t *testing.T) {
+	good := NewPlaintext(Live).Reveal()
+	for i := range len(good) {
+		for _, r := range []byte("0Zz_ \x00\xff") {
+			bad := []byte(good)
+			if bad[i] == r {
+				continue
+			}
+			bad[i] = r
+			if _, err := Parse(string(bad)); !errors.Is(err, ErrMalformed) {
+				t.Errorf("position %d changed to %q was taken", i, r)
+			}
+		}
+	}
+	for _, bad := range []string{"", "pk_live_", good + "0", good[1:], strings.ToUpper(good), strings.Repeat("a", len(good))} {
+		if _, err := Parse(bad); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d characters were taken", len(bad))
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("pk_live_000000000000_00000000000000000000000000000000000000")
+	f.Add(NewPlaintext(Test).Reveal())
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := Parse(text)
+		if err == nil && (p.Reveal() != text || p.Prefix()+"_"+p.RevealPass() != text) {
+			t.Fatal("a key was read that is not the text")
+		}
+	})
+}
+
+func TestPlaintextPrintsNothingOfItself(t *testing.T) {
+	p := NewPlaintext(Live)
+	var out bytes.Buffer
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "key", p, "in", struct{ P Plaintext }{p})
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "key", p, "pointer", &p)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, verb+verb+verb, p, &p, []any{p, map[string]Plaintext{"a": p}, struct{ P Plaintext }{p}})
+	}
+	text, err := json.Marshal(map[string]any{"p": p, "pp": &p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(text)
+	hex := fmt.Sprintf("%x", p.RevealPass())
+	for _, secret := range []string{p.RevealPass()[:12], p.Prefix(), hex[:24]} {
+		if strings.Contains(out.String(), secret) {
+			t.Errorf("part of the key was printed")
+		}
+	}
+}
+
+func TestStatusTurnsAtTheBoundary(t *testing.T) {
+	end := time.Date(2027, 1, 31, 12, 0, 0, 0, time.UTC)
+	before, after := end.Add(-time.Microsecond), end.Add(time.Microsecond)
+	for _, c := range []struct {
+		key  Key
+		at   time.Time
+		want Status
+		good bool
+	}{
+		{Key{Stored: Enabled, ExpiresAt: end}, before, Enabled, true},
+		{Key{Stored: Enabled, ExpiresAt: end}, end, Expired, false},
+		{Key{Stored: Enabled, ExpiresAt: end}, after, Expired, false},
+		{Key{Stored: Disabled, ExpiresAt: end}, before, Disabled, false},
+		{Key{Stored: Disabled, ExpiresAt: end}, end, Expired, false},
+		{Key{Stored: Revoked, ExpiresAt: end}, after, Revoked, false},
+		{Key{Stored: Rotated, ExpiresAt: end, GraceEndsAt: &end}, before, Rotated, true},
+		{Key{Stored: Rotated, ExpiresAt: end, GraceEndsAt: &end}, end, Rotated, false},
+	} {
+		if got, good := c.key.StatusAt(c.at), c.key.AcceptedAt(c.at); got != c.want || good != c.good {
+			t.Errorf("%s key %s after its end: %s, accepted %t", c.key.Stored, c.at.Sub(end), got, good)
+		}
+	}
+}
+
+func TestAllowlistIsReadOrRefused(t *testing.T) {
+	got, err := ParseAllowlist([]string{" 192.0.2.7 ", "2001:db8::/32", "", "192.0.2.7/32", "::ffff:192.0.2.9", "10.0.0.0/8"})
+	if err != nil || fmt.Sprint(got) != "[192.0.2.7/32 2001:db8::/32 192.0.2.9/32 10.0.0.0/8]" {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range []string{"10.0.0.1/8", "10.0.0.0/33", "x", "fe80::1%eth0", "::ffff:10.0.0.0/104", "1.2.3", strings.Repeat("9", 300)} {
+		if _, err := ParseAllowlist([]string{bad}); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	var many []string
+	for i := range MaxAllowlist + 1 {
+		many = append(many, fmt.Sprintf("10.0.%d.0/24", i))
+	}
+	if _, err := ParseAllowlist(many); err == nil {
+		t.Error("too many entries were taken")
+	}
+}
+
+func TestExpiryIsReadOrRefused(t *testing.T) {
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	policy := Policy{LongestLifetime: 365 * Day, DefaultLifetime: 90 * Day}
+	for text, want := range map[string]string{
+		"": "2027-02-19T10:00:00Z", "30d": "2026-12-21T10:00:00Z", "365d": "2027-11-21T10:00:00Z",
+		"2026-11-21": "2026-11-22T00:00:00Z", "2027-11-20": "2027-11-21T00:00:00Z", "2027-01-01T01:00:00+01:00": "2027-01-01T00:00:00Z",
+	} {
+		if got, err := ParseExpiry(text, now, now, policy); err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("%q is %s, %v; want %s", text, got.Format(time.RFC3339), err, want)
+		}
+	}
+	for _, bad := range []string{"0d", "366d", "-1d", "99999999999d", "2026-11-20", "2027-11-21", "9999-12-31", "10000-01-01", "1.1.2027", "2027-02-30", "2027-01-01T00:00:00+99:99", "d"} {
+		if got, err := ParseExpiry(bad, now, now, policy); err == nil {
+			t.Errorf("%q was taken as %s", bad, got)
+		}
+	}
+	if last := policy.LastDay(now); last.Format(time.DateOnly) != "2027-11-20" {
+		t.Errorf("the last day is %s", last)
+	}
+	if _, err := ParseExpiry(policy.LastDay(now).Format(time.DateOnly), now, now, policy); err != nil {
+		t.Errorf("the last day that is offered is refused: %v", err)
+	}
+}
+
+func FuzzParseExpiry(f *testing.F) {
+	f.Add("90d")
+	f.Add("2027-01-31")
+	f.Add("2027-01-31T00:00:00Z")
+	now := time.Date(2026, 11, 21, 10, 0, 0, 0, time.UTC)
+	policy := Policy{LongestLifetime: 365 * Day, DefaultLifetime: 90 * Day}
+	f.Fuzz(func(t *testing.T, text string) {
+		at, err := ParseExpiry(text, now, now, policy)
+		if err == nil && (!at.After(now) || at.After(now.Add(policy.LongestLifetime))) {
+			t.Fatalf("%q is %s", text, at)
+		}
+	})
+}
+
+func FuzzParseAllowlist(f *testing.F) {
+	f.Add("192.0.2.0/24")
+	f.Fuzz(func(t *testing.T, text string) {
+		list, err := ParseAllowlist([]string{text})
+		for _, p := range list {
+			if err == nil && p != p.Masked() {
+				t.Fatalf("%q gives %s", text, p)
+			}
+		}
+	})
+}
+
+func TestScopesAreSortedAndChecked(t *testing.T) {
+	catalogue := []string{"read:chat", "write:chat"}
+	if got, err := CheckScopes([]string{"write:chat", "read:chat", "write:chat"}, catalogue); err != nil || !slices.Equal(got, catalogue) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := CheckScopes([]string{"read:chat", "*"}, catalogue); err != nil || !slices.Equal(got, []string{"*"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, bad := range [][]string{nil, {}, {""}, {"READ:CHAT"}, {"read:chat\x00"}} {
+		if _, err := CheckScopes(bad, catalogue); err == nil {
+			t.Errorf("%q were taken", bad)
+		}
+	}
+}
+
+func TestEveryStatusAndEveryWordIsKnown(t *testing.T) {
+	for _, s := range Statuses {
+		if s.Label() == string(s) || s.StoredAs() == nil {
+			t.Errorf("%s has no label, or nothing is stored for it", s)
+		}
+	}
+	for _, text := range []string{"", "created", "-created", "name", "-name", "expires", "-expires", "used", "-used"} {
+		if sort, ok := ParseSort(text); !ok || text != "" && sort.String() != text {
+			t.Errorf("order %q is %v", text, sort)
+		}
+	}
+	for _, bad := range []string{"-", "--name", "id", "name "} {
+		if _, ok := ParseSort(bad); ok {
+			t.Errorf("order %q was taken", bad)
+		}
+	}
+}

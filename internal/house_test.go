@@ -1,0 +1,155 @@
+// Package internal_test holds the house to its plan: who may import whom, and where secrets may be revealed.
+package internal_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/moonlatch/moonlatch/"
+
+// house says which of our own packages each package may import. Data runs one way: what is lower knows nothing of
+// what is above.
+var house = map[string][]string{
+	"cmd/moonlatch":    {"handlers", "internal/account", "internal/audit", "internal/demo", "internal/input", "internal/jobs", "internal/keyring", "internal/pgembed", "store"},
+	"handlers":         {"internal/account", "internal/apikey", "internal/audit", "internal/input", "internal/keyring", "static", "views"},
+	"views":            {"internal/account", "internal/apikey", "internal/input", "static", "views/ui"},
+	"views/ui":         {},
+	"static":           {},
+	"internal/demo":    {"internal/account", "internal/apikey", "internal/audit", "internal/keyring", "store"},
+	"internal/jobs":    {},
+	"internal/keyring": {"internal/account", "internal/apikey", "internal/audit", "internal/input", "store"},
+	"store":            {"internal/account", "internal/apikey", "internal/audit", "migrations"},
+	"store/storetest":  {"internal/account", "internal/audit", "internal/pgembed", "migrations", "store"},
+	"migrations":       {},
+	"internal/audit":   {"internal/account", "internal/apikey"},
+	"internal/account": {},
+	"internal/apikey":  {},
+	"internal/input":   {},
+	"internal/pgembed": {},
+
+	"internal/browsertest": {},
+}
+
+// only says which packages alone may import a library.
+var only = map[string][]string{
+	"github.com/labstack/echo":   {"handlers"},
+	"database/sql":               {"store", "store/storetest", "internal/pgembed"},
+	"github.com/jmoiron/sqlx":    {"store"},
+	"github.com/lib/pq":          {"store", "store/storetest", "internal/pgembed"},
+	"github.com/alexedwards/scs": {"handlers"},
+	"github.com/a-h/templ":       {"handlers", "views", "views/ui"},
+}
+
+// pure packages import the standard library alone, and neither a clock nor a network.
+var pure = map[string][]string{
+	"internal/apikey":  {"os", "net", "net/http", "database/sql"},
+	"internal/account": {"os", "net", "net/http", "database/sql", "time"},
+	"internal/audit":   {"os", "net", "net/http", "database/sql"},
+}
+
+// source is a parsed file of ours that is no test.
+type source struct {
+	room string // its folder
+	name string
+	*ast.File
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	var out []source
+	root := ".."
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := entry.Name(); entry.IsDir() && (name == "node_modules" || name == "data" || len(name) > 2 && name[0] == '.') {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, file)
+		if err != nil {
+			return err
+		}
+		relative = filepath.ToSlash(relative)
+		out = append(out, source{path.Dir(relative), relative, parsed})
+		return nil
+	})
+	if err != nil || len(out) < 30 {
+		t.Fatalf("%d files read, %v", len(out), err)
+	}
+	return out
+}
+
+func TestDataRunsOneWay(t *testing.T) {
+	for _, file := range sources(t) {
+		mayImport, planned := house[file.room]
+		if !planned {
+			t.Errorf("%s: the plan of the house has no room %q", file.name, file.room)
+			continue
+		}
+		for _, spec := range file.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			if ours, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(mayImport, ours) {
+				t.Errorf("%s must not import %s", file.name, ours)
+			}
+			for library, rooms := range only {
+				if (imported == library || strings.HasPrefix(imported, library+"/")) && !slices.Contains(rooms, file.room) {
+					t.Errorf("%s must not know %s", file.name, library)
+				}
+			}
+			if slices.Contains(pure[file.room], imported) {
+				t.Errorf("%s is pure and must not import %s", file.name, imported)
+			}
+		}
+	}
+}
+
+func TestPurePackagesHaveNoClock(t *testing.T) {
+	for _, file := range sources(t) {
+		if _, isPure := pure[file.room]; !isPure {
+			continue
+		}
+		ast.Inspect(file.File, func(n ast.Node) bool {
+			if call, ok := n.(*ast.SelectorExpr); ok && call.Sel.Name == "Now" {
+				if pkg, ok := call.X.(*ast.Ident); ok && pkg.Name == "time" {
+					t.Errorf("%s asks for the time; time is passed in", file.name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestPlaintextIsRevealedInFewPlaces lists every file that may look inside a plaintext.
+func TestPlaintextIsRevealedInFewPlaces(t *testing.T) {
+	allowed := []string{
+		"internal/apikey/plaintext.go", // where it is defined
+		"cmd/moonlatch/key.go",         // prints a key that was just issued, once
+		"views/keys_once.go", "views/keys_once_templ.go", // the show-once dialog
+	}
+	for _, file := range sources(t) {
+		if slices.Contains(allowed, file.name) {
+			continue
+		}
+		ast.Inspect(file.File, func(n ast.Node) bool {
+			if call, ok := n.(*ast.SelectorExpr); ok && (call.Sel.Name == "Reveal" || call.Sel.Name == "RevealPass") {
+				t.Errorf("%s reveals a plaintext", file.name)
+			}
+			return true
+		})
+	}
+}
