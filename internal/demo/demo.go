@@ -1,0 +1,213 @@
+// Package demo fills an empty database with an organisation to look around in: people in every role, keys in every
+// state, and 90 days of requests. Its history is made by the same use cases as anybody's, by the people it names and
+// in the order of its dates, so that every key has its audit trail.
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// Organisation is the demonstration's name.
+const Organisation = "Fernhill Labs"
+
+// ErrNotEmpty says that the database has an organisation, which the demonstration would not touch.
+var ErrNotEmpty = errors.New("the database has an organisation already; the demonstration only fills an empty one")
+
+// Account is somebody who can sign in.
+type Account struct {
+	Name     string
+	Email    string
+	Role     account.Role
+	Password string
+}
+
+// Accounts are everybody who can sign in, strongest role first.
+type Accounts []Account
+
+// Fill makes the demonstration. Nothing else may use the store meanwhile: its clock is set back to each moment of the
+// story. When filling fails after the accounts were made, they are returned beside the error, for they exist.
+// ErrNotEmpty when there is an organisation.
+func Fill(ctx context.Context, s *store.Store) (Accounts, error) {
+	if filled, err := s.IsSetUp(ctx); err != nil {
+		return nil, err
+	} else if filled {
+		return nil, ErrNotEmpty
+	}
+	f := &filler{ctx: ctx, store: s, keyring: keyring.New(s), now: s.Now(), staff: map[string]*employee{}, ids: map[string]string{}}
+	clock := s.Now
+	defer func() { s.Now = clock }()
+	s.Now = func() time.Time { return f.clock }
+
+	accounts, err := f.hire()
+	if err != nil {
+		return accounts, err
+	}
+	f.furnish()
+	for i, story := range stories {
+		f.tell(i, story)
+	}
+	f.at(leaves, f.suspend)
+	if err = f.live(); err == nil {
+		err = f.call()
+	}
+	if err != nil {
+		return accounts, fmt.Errorf("the demonstration is incomplete: %w", err)
+	}
+	return accounts, nil
+}
+
+// filler makes the demonstration: it collects what happens, and then lets it happen in the order of its times.
+type filler struct {
+	ctx     context.Context
+	store   *store.Store
+	keyring *keyring.Keyring
+	now     time.Time // when the story is told
+	clock   time.Time // where the story is
+	staff   map[string]*employee
+	ids     map[string]string // of workspaces, processes and profiles, by name
+	steps   []step
+	lines   []*line
+}
+
+type step struct {
+	at time.Time
+	do func() error
+}
+
+// at adds something that happened so long ago. What is days ago happened in working hours.
+func (f *filler) at(ago time.Duration, do func() error) {
+	at := f.now.Add(-ago)
+	if ago >= 2*apikey.Day {
+		minutes := 8*60 + (len(f.steps)*67)%(9*60)
+		at = at.Truncate(apikey.Day).Add(time.Duration(minutes) * time.Minute)
+	}
+	f.steps = append(f.steps, step{at, do})
+}
+
+// live lets everything happen that was added, in the order of its times.
+func (f *filler) live() error {
+	slices.SortStableFunc(f.steps, func(a, b step) int { return a.at.Compare(b.at) })
+	for _, s := range f.steps {
+		f.clock = s.at
+		if err := s.do(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func days(n int) time.Duration  { return time.Duration(n) * apikey.Day }
+func hours(n int) time.Duration { return time.Duration(n) * time.Hour }
+
+// hire makes the organisation and its people.
+func (f *filler) hire() (Accounts, error) {
+	f.clock = f.now.Add(-founded)
+	var accounts Accounts
+	for _, e := range staff {
+		draft := keyring.MemberDraft{Organisation: Organisation, Email: e.email(), Name: e.name, Role: string(e.role), Password: newPassword()}
+		person, err := f.keyring.CreateMember(f.ctx, draft)
+		if errors.Is(err, keyring.ErrTaken) { // somebody else set up the organisation at the same moment
+			return accounts, ErrNotEmpty
+		}
+		if err != nil {
+			return accounts, err
+		}
+		hired := e
+		hired.actor = account.Actor{OrgID: person.OrgID, MemberID: person.ID, Email: person.Email, Name: person.Name,
+			Role: person.Role, Address: e.address, UserAgent: e.agent}
+		f.staff[e.handle()] = &hired
+		if e.handle() != leaver {
+			accounts = append(accounts, Account{e.name, person.Email, person.Role, draft.Password})
+		}
+	}
+	return accounts, nil
+}
+
+// newPassword draws 100 bits in a form that can be typed.
+func newPassword() string {
+	text := strings.ToLower(rand.Text())
+	return strings.Join([]string{text[:5], text[5:10], text[10:15], text[15:20]}, "-")
+}
+
+// as is the person at work: signed in, for the audit log says by which session something was done.
+func (f *filler) as(handle string) (account.Actor, error) {
+	e := f.staff[handle]
+	if f.clock.Sub(e.signedIn) < 8*time.Hour {
+		return e.actor, nil
+	}
+	e.actor.SessionID = ""
+	var session store.Session
+	err := f.store.Mutate(f.ctx, e.actor, account.SignIn, func(tx *store.Tx) (_ []audit.Change, err error) {
+		session, err = tx.InsertSession(keyring.SessionLifetime)
+		return []audit.Change{{
+			Subject: audit.Subject{Kind: "session", ID: session.ID, Name: e.actor.Email},
+			After:   audit.Facts{"expiresAt": session.ExpiresAt.Format(time.RFC3339)},
+		}}, err
+	})
+	e.actor.SessionID, e.signedIn = session.ID, f.clock
+	return e.actor, err
+}
+
+func (f *filler) suspend() error {
+	actor, err := f.as(founder)
+	if err != nil {
+		return err
+	}
+	return f.store.Mutate(f.ctx, actor, account.SuspendMember, func(tx *store.Tx) ([]audit.Change, error) {
+		before, err := tx.SetMemberStatus(f.staff[leaver].actor.MemberID, account.Suspended)
+		return []audit.Change{{
+			Subject: audit.Subject{Kind: "member", ID: before.ID, Name: before.Email},
+			Before:  audit.Facts{"status": before.Status}, After: audit.Facts{"status": account.Suspended},
+		}}, err
+	})
+}
+
+// furnish makes what keys belong to and carry.
+func (f *filler) furnish() {
+	for _, name := range workspaces {
+		f.at(founded-days(1), func() error {
+			return f.add(founder, account.CreateWorkspace, "workspace", audit.Facts{"name": name},
+				func(tx *store.Tx) (store.Choice, error) { return tx.InsertWorkspace(name) })
+		})
+	}
+	for _, p := range processes {
+		f.at(founded-days(2), func() error {
+			return f.add(founder, account.CreateProcess, "process", audit.Facts{"name": p.name, "workspaceId": f.ids[p.workspace]},
+				func(tx *store.Tx) (store.Choice, error) { return tx.InsertProcess(f.ids[p.workspace], p.name) })
+		})
+	}
+	for _, p := range profiles {
+		f.at(founded-days(3), func() error {
+			return f.add(founder, account.CreateProfile, "profile", audit.Facts{"name": p.Name, "defaultThreshold": p.DefaultThreshold},
+				func(tx *store.Tx) (store.Choice, error) {
+					made, err := tx.InsertProfile(p)
+					return store.Choice{ID: made.ID, Name: made.Name}, err
+				})
+		})
+	}
+}
+
+// add makes something that is chosen by name, and remembers its id.
+func (f *filler) add(who string, action account.Action, kind string, facts audit.Facts, insert func(*store.Tx) (store.Choice, error)) error {
+	actor, err := f.as(who)
+	if err != nil {
+		return err
+	}
+	return f.store.Mutate(f.ctx, actor, action, func(tx *store.Tx) ([]audit.Change, error) {
+		made, err := insert(tx)
+		f.ids[made.Name] = made.ID
+		return []audit.Change{{Subject: audit.Subject{Kind: kind, ID: made.ID, Name: made.Name}, After: facts}}, err
+	})
+}

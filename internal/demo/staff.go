@@ -1,0 +1,99 @@
+package demo
+
+import (
+	"strings"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// employee is a member, with where they work from. Addresses are of the ranges for documentation (RFC 5737, RFC 3849),
+// the domain is of those for examples (RFC 2606).
+type employee struct {
+	name    string
+	role    account.Role
+	address string
+	agent   string
+
+	actor    account.Actor
+	signedIn time.Time
+}
+
+// handle is the first name, by which the stories call people.
+func (e employee) handle() string {
+	first, _, _ := strings.Cut(strings.ToLower(e.name), " ")
+	return first
+}
+
+func (e employee) email() string { return e.handle() + "@fernhill.example" }
+
+const (
+	firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+	chrome  = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
+	safari  = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Safari/605.1.15"
+)
+
+var staff = []employee{
+	{name: "Maya Okafor", role: account.Owner, address: "198.51.100.7", agent: safari},
+	{name: "Jonas Lindqvist", role: account.Admin, address: "203.0.113.24", agent: firefox},
+	{name: "Priya Raman", role: account.Admin, address: "2001:db8:7::24", agent: chrome},
+	{name: "Sam Whitlock", role: account.Support, address: "203.0.113.31", agent: chrome},
+	{name: "Elif Demir", role: account.Member, address: "198.51.100.40", agent: safari},
+	{name: "Victor Hale", role: account.Admin, address: "198.51.100.61", agent: firefox},
+}
+
+const (
+	founder = "maya"
+	leaver  = "victor" // suspended, and still owns keys
+)
+
+// When the organisation began, and when the leaver left it: so long ago.
+const (
+	founded = 420 * apikey.Day
+	leaves  = 25 * apikey.Day
+)
+
+var workspaces = []string{"Storefront", "Analytics", "Customer care"}
+
+var processes = []struct{ name, workspace string }{
+	{"Checkout", "Storefront"},
+	{"Product search", "Storefront"},
+	{"Nightly export", "Analytics"},
+	{"Recommendation training", "Analytics"},
+	{"Chat assistant", "Customer care"},
+}
+
+var profiles = []apikey.Profile{
+	{Name: "Balanced", Description: "For what customers see: blocks what is clearly biased, flags what may be.", DefaultThreshold: apikey.DefaultThreshold,
+		Categories: categories(50, apikey.Flag, map[string]apikey.Category{
+			"race":   {Enabled: true, Threshold: 40, Action: apikey.Block},
+			"gender": {Enabled: true, Threshold: 45, Action: apikey.Block},
+		})},
+	{Name: "Hiring, strict", Description: "For texts about applicants. Agreed with the works council.", DefaultThreshold: 25,
+		Categories: categories(20, apikey.Block, nil)},
+	{Name: "Care conversations", Description: "People speak about their health and faith here; only attacks are blocked.", DefaultThreshold: 60,
+		Categories: append(categories(60, apikey.Flag, map[string]apikey.Category{
+			"disability": {Enabled: true, Threshold: 75, Action: apikey.Block},
+			"religion":   {Enabled: true, Threshold: 75, Action: apikey.Block},
+		}), apikey.Category{Name: "native language", Enabled: true, Threshold: 50, Action: apikey.Flag})},
+	{Name: "Research, flags only", Description: "Counts and never blocks.", DefaultThreshold: 80,
+		Categories: categories(80, apikey.Flag, map[string]apikey.Category{
+			"age":           {Threshold: 80, Action: apikey.Flag},
+			"socioeconomic": {Threshold: 80, Action: apikey.Flag},
+		})},
+}
+
+// categories are the common kinds of bias with one threshold and action, but for some.
+func categories(threshold int, action apikey.CategoryAction, but map[string]apikey.Category) []apikey.Category {
+	var out []apikey.Category
+	for _, name := range apikey.Categories {
+		c, ok := but[name]
+		if !ok {
+			c = apikey.Category{Enabled: true, Threshold: threshold, Action: action}
+		}
+		c.Name = name
+		out = append(out, c)
+	}
+	return out
+}
