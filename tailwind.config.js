@@ -73,7 +73,7 @@ const dark = {
 export default {
   content: ["./views/**/*.templ"],
   plugins: [
-    daisyui({ themes: false, logs: false, include: ["properties", "button", "input", "select", "textarea", "checkbox", "radio"] }),
+    daisyui({ themes: false, logs: false, include: ["button", "checkbox", "radio"] }),
     theme(light),
     theme(dark),
   ],

@@ -6,9 +6,15 @@
 package views
 
 import (
+	"maps"
+	"slices"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/views/ui"
 )
 
 // Page is what every page carries.
@@ -28,6 +34,48 @@ type Viewer struct {
 func (v Viewer) SignedIn() bool { return v.Email != "" }
 
 // Option is one choice of a select. Options that share a Group stand together under it.
-type Option struct {
-	Value, Label, Group string
+type Option = ui.Choice
+
+// DisplayName is the viewer's name, or the e-mail address of one who has given none.
+func (v Viewer) DisplayName() string {
+	if v.Name != "" {
+		return v.Name
+	}
+	return v.Email
+}
+
+func (v Viewer) initial() string {
+	r, _ := utf8.DecodeRuneInString(v.DisplayName())
+	return string(unicode.ToUpper(r))
+}
+
+// fieldProblems are the problems of a form in the order of its fields.
+type fieldProblems []fieldProblem
+
+type fieldProblem struct{ id, label, text string }
+
+func (p fieldProblems) heading() string {
+	if len(p) == 1 {
+		return "One thing needs another look. What you typed is kept."
+	}
+	return "These need another look. What you typed is kept."
+}
+
+// inOrder sorts problems like the form's fields, given as triples of key, DOM id and label. What belongs to no field
+// comes first.
+func inOrder(problems input.Problems, fields ...[3]string) fieldProblems {
+	var out fieldProblems
+	known := map[string]bool{}
+	for _, f := range fields {
+		known[f[0]] = true
+		if text := problems[f[0]]; text != "" {
+			out = append(out, fieldProblem{f[1], f[2], text})
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(problems)) {
+		if !known[key] {
+			out = slices.Insert(out, 0, fieldProblem{text: problems[key]})
+		}
+	}
+	return out
 }

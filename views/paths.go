@@ -2,6 +2,7 @@ package views
 
 import (
 	"net/url"
+	"strings"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
@@ -45,4 +46,9 @@ func backTo(back string) string {
 		return KeysPath
 	}
 	return back
+}
+
+func onList(back string) bool {
+	path, _, _ := strings.Cut(backTo(back), "?")
+	return path == KeysPath
 }

@@ -77,10 +77,11 @@ document.addEventListener("click", async (event) => {
 })
 
 const copyText = async (button) => {
+  const source = button.previousElementSibling
   try {
-    await navigator.clipboard.writeText(find(button.dataset.copy).textContent)
+    await navigator.clipboard.writeText(source.textContent)
   } catch {
-    getSelection().selectAllChildren(find(button.dataset.copy))
+    getSelection().selectAllChildren(source)
     announce("Copying was not possible. The text is selected: copy it by hand.")
     return
   }

@@ -1,0 +1,159 @@
+package views
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/views/ui"
+)
+
+// The lifetimes and the grace periods that the forms offer, as far as the policy allows them.
+var (
+	lifetimeDays = []int{30, 90, 180, 365}
+	gracePeriods = []struct {
+		Length time.Duration
+		Label  string
+	}{
+		{0, "Now"},
+		{time.Hour, "1 hour"},
+		{24 * time.Hour, "24 hours"},
+		{7 * apikey.Day, "7 days"},
+		{30 * apikey.Day, "30 days"},
+	}
+)
+
+// byDate is the value of the choice that brings a date field with it.
+const byDate = "date"
+
+// lifetimes are the choices of the create form.
+func (m KeyForm) lifetimes() []Option {
+	var out []Option
+	for _, n := range lifetimeDays {
+		if time.Duration(n)*apikey.Day <= m.Policy.LongestLifetime {
+			out = append(out, Option{Value: strconv.Itoa(n) + "d", Label: strconv.Itoa(n) + " days"})
+		}
+	}
+	return append(out, Option{Value: byDate, Label: "Until a date"})
+}
+
+// lifetime is the chosen one: what was typed, else the policy's default, else the first that is offered.
+func (m KeyForm) lifetime() string {
+	if m.Expires != "" {
+		return m.Expires
+	}
+	offered := m.lifetimes()
+	standard := strconv.Itoa(int(m.Policy.DefaultLifetime/apikey.Day)) + "d"
+	if slices.ContainsFunc(offered, func(o Option) bool { return o.Value == standard }) {
+		return standard
+	}
+	return offered[0].Value
+}
+
+func (m KeyForm) environment() string {
+	if m.Environment == "" {
+		return string(apikey.Live)
+	}
+	return m.Environment
+}
+
+// scopeGroup is the scopes of one resource.
+type scopeGroup struct {
+	Resource string
+	Scopes   []Scope
+}
+
+func (m KeyForm) scopeGroups() []scopeGroup {
+	var out []scopeGroup
+	for _, s := range m.Catalogue {
+		resource := apikey.Resource(s.Name)
+		i := slices.IndexFunc(out, func(g scopeGroup) bool { return g.Resource == resource })
+		if i < 0 {
+			out = append(out, scopeGroup{Resource: resource})
+			i = len(out) - 1
+		}
+		out[i].Scopes = append(out[i].Scopes, s)
+	}
+	return out
+}
+
+func (m KeyForm) problems() fieldProblems {
+	return inOrder(m.Problems,
+		[3]string{"name", "k-name", "Name"},
+		[3]string{"expiresAt", "k-expires", "Duration"},
+		[3]string{"scopes", "k-scopes", "Scopes"},
+		[3]string{"environment", "k-environment", "Environment"},
+		[3]string{"workspaceId", "k-workspace", "Workspace"},
+		[3]string{"processId", "k-process", "Process"},
+		[3]string{"biasProfileId", "k-profile", "Bias profile"},
+		[3]string{"ipAllowlist", "k-allowlist", "IP allowlist"})
+}
+
+func (m KeyEdit) problems() fieldProblems {
+	return inOrder(m.Problems,
+		[3]string{"name", "k-name", "Name"},
+		[3]string{"status", "k-status", "Status"},
+		[3]string{"expiresAt", "k-date", "Expires"},
+		[3]string{"biasProfileId", "k-profile", "Bias profile"},
+		[3]string{"ipAllowlist", "k-allowlist", "IP allowlist"})
+}
+
+// graces are the grace periods that the policy allows.
+func (m KeyRotation) graces() []Option {
+	var out []Option
+	for _, g := range gracePeriods {
+		if m.Policy.CheckGrace(g.Length) == nil {
+			out = append(out, Option{Value: strconv.Itoa(int(g.Length / time.Second)), Label: g.Label})
+		}
+	}
+	return out
+}
+
+// grace is the chosen period: what was typed, else 24 hours, else the longest that is allowed.
+func (m KeyRotation) grace() string {
+	offered := m.graces()
+	for _, value := range []string{m.GraceSeconds, "86400"} {
+		if slices.ContainsFunc(offered, func(o Option) bool { return o.Value == value }) {
+			return value
+		}
+	}
+	return offered[len(offered)-1].Value
+}
+
+func (m KeyRotation) successor() apikey.Key { return m.Key.Successor(m.Now, m.Policy.LongestLifetime) }
+
+func (m KeyRotation) problems() fieldProblems {
+	return inOrder(m.Problems, [3]string{"graceSeconds", "k-grace", "The old key works for"})
+}
+
+func (m KeyTransfer) problems() fieldProblems {
+	return inOrder(m.Problems, [3]string{"ownerId", "k-owner", "New owner"})
+}
+
+// heirs are the people that the key can be given to: not the one who has it.
+func (m KeyTransfer) heirs() []Option {
+	var out []Option
+	for _, p := range m.People {
+		if p.ID != m.Key.OwnerID {
+			out = append(out, Option{Value: p.ID, Label: personLabel(p)})
+		}
+	}
+	return out
+}
+
+func personLabel(p account.Person) string {
+	if p.Name == "" {
+		return p.Email + " (" + p.Role.Label() + ")"
+	}
+	return p.Name + ", " + p.Email + " (" + p.Role.Label() + ")"
+}
+
+func policyHint(p apikey.Policy, now time.Time) string {
+	return "Your organisation’s keys live for at most " + ui.Count(int64(p.LongestLifetime/apikey.Day), "day") +
+		", until " + p.LastDay(now).Format("2 January 2006") + "."
+}
+
+// firstDay is the first date that a key can end on.
+func firstDay(now time.Time) string { return now.UTC().Format(time.DateOnly) }

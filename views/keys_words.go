@@ -1,0 +1,252 @@
+package views
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/views/ui"
+)
+
+// Urgency is how pressing a key's expiry is.
+type Urgency string
+
+// Past or within 7 days is urgent, within 30 soon, else calm. The expiry of a key that has died otherwise is moot.
+const (
+	Urgent Urgency = "urgent"
+	Soon   Urgency = "soon"
+	Calm   Urgency = "calm"
+	Moot   Urgency = "moot"
+)
+
+// UrgencyAt judges a key's expiry at a time.
+func (k Key) UrgencyAt(now time.Time) Urgency {
+	left := k.ExpiresAt.Sub(now)
+	switch status := k.StatusAt(now); {
+	case status == apikey.Revoked, status == apikey.Rotated && !k.InGraceAt(now):
+		return Moot
+	case left <= 7*apikey.Day:
+		return Urgent
+	case left <= 30*apikey.Day:
+		return Soon
+	}
+	return Calm
+}
+
+func (u Urgency) tone() string {
+	switch u {
+	case Urgent:
+		return "bad-text"
+	case Soon:
+		return "warn-text"
+	case Calm:
+		return "good-text"
+	case Moot:
+	}
+	return "muted"
+}
+
+func (u Urgency) icon() string {
+	switch u {
+	case Urgent:
+		return "alert"
+	case Soon:
+		return "clock"
+	case Calm:
+		return "calm"
+	case Moot:
+	}
+	return ""
+}
+
+// dot gives a status its shape and colour; the word beside it says the same.
+func dot(s apikey.Status) string {
+	switch s {
+	case apikey.Enabled:
+		return "dot good-text"
+	case apikey.Disabled:
+		return "dot muted hollow"
+	case apikey.Rotated:
+		return "dot info-text"
+	case apikey.Expired:
+		return "dot warn-text hollow"
+	case apikey.Revoked:
+		return "dot bad-text square"
+	}
+	return "dot muted"
+}
+
+// remaining is a length of time that is still left: "6 more days".
+func remaining(d time.Duration) string {
+	number, unit, plain := strings.Cut(ui.Span(d), " ")
+	if _, err := strconv.Atoi(number); err != nil || !plain {
+		return ui.Span(d) + " more"
+	}
+	return number + " more " + unit
+}
+
+// changesFor lists what the viewer may do with the key now, in the order of its menu.
+func changesFor(v Viewer, k Key, now time.Time) []apikey.Change {
+	status := k.StatusAt(now)
+	var out []apikey.Change
+	for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Enable, Transfer, apikey.Revoke, apikey.Delete} {
+		allowed := status.Allows(c)
+		if c == Transfer {
+			allowed = status.Allows(apikey.Edit) // as long as the key has a life to be responsible for
+		}
+		if allowed && v.May(actionOf(c)) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func actionOf(c apikey.Change) account.Action {
+	switch c {
+	case apikey.Edit:
+		return account.EditKey
+	case apikey.Disable:
+		return account.DisableKey
+	case apikey.Enable:
+		return account.EnableKey
+	case apikey.Rotate:
+		return account.RotateKey
+	case apikey.Revoke:
+		return account.RevokeKey
+	case apikey.Delete:
+		return account.DeleteKey
+	case Transfer:
+		return account.TransferKey
+	}
+	return ""
+}
+
+// verb is the word on a change's button.
+func verb(c apikey.Change) string {
+	switch c {
+	case apikey.Edit:
+		return "Edit"
+	case apikey.Disable:
+		return "Disable"
+	case apikey.Enable:
+		return "Enable"
+	case apikey.Rotate:
+		return "Rotate"
+	case apikey.Revoke:
+		return "Revoke"
+	case apikey.Delete:
+		return "Delete"
+	case Transfer:
+		return "Transfer"
+	}
+	return string(c)
+}
+
+// final changes end a key's life and stand apart in its menu.
+func final(c apikey.Change) bool { return c == apikey.Revoke || c == apikey.Delete }
+
+// entry is a change's line in a key's menu. The dots promise a question before anything happens.
+func entry(c apikey.Change, k Key, now time.Time) string {
+	if c == apikey.Revoke && k.InGraceAt(now) {
+		return "Stop the old key now…"
+	}
+	return verb(c) + "…"
+}
+
+// did is what a change has done to a key.
+func did(c apikey.Change) string {
+	switch c {
+	case apikey.Edit:
+		return "edited"
+	case apikey.Disable:
+		return "disabled"
+	case apikey.Enable:
+		return "enabled"
+	case apikey.Rotate:
+		return "rotated"
+	case apikey.Revoke:
+		return "revoked"
+	case apikey.Delete:
+		return "deleted"
+	case Transfer:
+		return "transferred"
+	}
+	return string(c)
+}
+
+// happened is an audit action in words, after "who".
+func happened(a account.Action) string {
+	switch a {
+	case account.IssueKey:
+		return "created the key"
+	case account.EditKey:
+		return "edited the key"
+	case account.DisableKey:
+		return "disabled the key"
+	case account.EnableKey:
+		return "enabled the key"
+	case account.RotateKey:
+		return "rotated the key"
+	case account.RevokeKey:
+		return "revoked the key"
+	case account.DeleteKey:
+		return "deleted the key"
+	case account.TransferKey:
+		return "gave the key another owner"
+	}
+	return string(a)
+}
+
+// labelOf finds the words for a chosen value; a value that is no longer there stands for itself.
+func labelOf(options []Option, value string) string {
+	if i := slices.IndexFunc(options, func(o Option) bool { return o.Value == value }); i >= 0 {
+		return options[i].Label
+	}
+	return value
+}
+
+// ownerTrouble says that a key's owner can't look after it; empty when all is well.
+func ownerTrouble(p account.Person) string {
+	switch p.Status {
+	case account.Suspended:
+		return "Suspended"
+	case account.Removed:
+		return "Removed"
+	case account.Active:
+	}
+	return ""
+}
+
+func environmentLabel(e apikey.Environment) string {
+	if e == apikey.Test {
+		return "Test"
+	}
+	return "Live"
+}
+
+// scopeWords is a scope as people read it.
+func scopeWords(scope string) string {
+	if scope == apikey.All {
+		return "All (*)"
+	}
+	return scope
+}
+
+// allowlistLines is the allowlist as its field shows it: an entry a line, a single address without its length.
+func allowlistLines(k Key) []string {
+	var out []string
+	for _, p := range k.IPAllowlist {
+		if p.IsSingleIP() {
+			out = append(out, p.Addr().String())
+		} else {
+			out = append(out, p.String())
+		}
+	}
+	return out
+}
+
+// AllowlistText is what the edit form's field holds for a key.
+func AllowlistText(k apikey.Key) string { return strings.Join(allowlistLines(Key{Key: k}), "\n") }
