@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
+	"strings"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
@@ -58,20 +60,27 @@ func New(o Options) http.Handler {
 		middleware.BodyLimit("64K"),
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
 	)
+	e.Use(peopleOnly(echo.WrapMiddleware(h.sessions.LoadAndSave)), peopleOnly(h.identify), peopleOnly(h.refuseCrossOrigin))
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
-	pages := e.Group("", echo.WrapMiddleware(h.sessions.LoadAndSave), h.identify, h.refuseCrossOrigin)
 	for _, r := range routes {
-		handle := func(c echo.Context) error { return r.handle(h, c) }
-		switch r.policy.kind {
-		case machine:
-			e.Add(r.method, r.path, handle)
-		case open, member:
-			pages.Add(r.method, r.path, handle, h.enforce(r.policy))
+		e.Add(r.method, r.path, func(c echo.Context) error { return r.handle(h, c) }, h.enforce(r.policy))
+	}
+	return e
+}
+
+// peopleOnly leaves a middleware out where no person asks: probes and static files have no session.
+func peopleOnly(m echo.MiddlewareFunc) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		withSession := m(next)
+		return func(c echo.Context) error {
+			path := c.Request().URL.Path
+			if strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }) {
+				return next(c)
+			}
+			return withSession(c)
 		}
 	}
-	pages.RouteNotFound("/*", func(echo.Context) error { return echo.ErrNotFound })
-	return e
 }
 
 // clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which

@@ -47,7 +47,15 @@ func (l *logBook) Write(p []byte) (int, error) {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := storetest.New(t)
-	site := &site{t: t, store: s, keyring: keyring.New(s), org: storetest.Organisation(t, s), log: &logBook{}}
+	site := siteOver(t, s)
+	site.org = storetest.Organisation(t, s)
+	return site
+}
+
+// siteOver is a server over a database that somebody else fills.
+func siteOver(t *testing.T, s *store.Store) *site {
+	t.Helper()
+	site := &site{t: t, store: s, keyring: keyring.New(s), log: &logBook{}}
 	site.Server = httptest.NewServer(New(Options{
 		Keyring: site.keyring, Cookies: s.Cookies(), Secret: s.Secret(), Ready: s.Ping, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
 		Log: slog.New(slog.NewTextHandler(site.log, nil)),

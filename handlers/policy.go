@@ -45,7 +45,7 @@ func (e forbiddenError) Is(t error) bool { return t == keyring.ErrForbidden }
 func (h *handler) enforce(p policy) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if p.kind == open {
+			if p.kind != member {
 				return next(c)
 			}
 			actor := actorOf(c)

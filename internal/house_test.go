@@ -137,8 +137,8 @@ func TestPurePackagesHaveNoClock(t *testing.T) {
 // TestPlaintextIsRevealedInFewPlaces lists every file that may look inside a plaintext.
 func TestPlaintextIsRevealedInFewPlaces(t *testing.T) {
 	allowed := []string{
-		"internal/apikey/plaintext.go", // where it is defined
-		"cmd/moonlatch/key.go",         // prints a key that was just issued, once
+		"internal/apikey/plaintext.go",                   // where it is defined
+		"cmd/moonlatch/key.go",                           // prints a key that was just issued, once
 		"views/keys_once.go", "views/keys_once_templ.go", // the show-once dialog
 	}
 	for _, file := range sources(t) {

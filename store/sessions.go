@@ -72,11 +72,17 @@ func (tx *Tx) InsertSession(lifetime time.Duration) (Session, error) {
 	return session, tidy(err)
 }
 
-// EndSessions ends one of the actor's own sessions, or all of them when id is "". It returns the ids of those it ended.
-func (tx *Tx) EndSessions(id string) ([]string, error) {
+// EndSession ends one of the actor's own sessions; ErrNotFound when it is not theirs, or has ended.
+func (tx *Tx) EndSession(id string) error {
+	result, err := tx.ExecContext(tx.ctx, `UPDATE sessions SET ended_at = $3
+		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL AND id = $4`, tx.actor.OrgID, tx.actor.MemberID, tx.now, id)
+	return oneRow(result, err)
+}
+
+// EndAllSessions ends all of the actor's own sessions, and returns their ids.
+func (tx *Tx) EndAllSessions() ([]string, error) {
 	var ended []string
 	err := tx.SelectContext(tx.ctx, &ended, `UPDATE sessions SET ended_at = $3
-		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL AND ($4 = '' OR id = nullif($4, '')::uuid) RETURNING id`,
-		tx.actor.OrgID, tx.actor.MemberID, tx.now, id)
+		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL RETURNING id`, tx.actor.OrgID, tx.actor.MemberID, tx.now)
 	return ended, tidy(err)
 }

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -42,16 +41,16 @@ func TestSessionEndsByTimeByIdlenessAndByHand(t *testing.T) {
 	at(0)
 	used, idle, ended := begin(t, s, org.Admin, 24*time.Hour), begin(t, s, org.Admin, 24*time.Hour), begin(t, s, org.Admin, 24*time.Hour)
 	foreign := begin(t, s, org.Owner, 24*time.Hour)
-	var which []string
-	err := s.Mutate(t.Context(), org.Admin, account.EndSession, func(tx *store.Tx) (_ []audit.Change, err error) {
-		which, err = tx.EndSessions(foreign.ID) // not the admin's to end
-		if err == nil && len(which) == 0 {
-			which, err = tx.EndSessions(ended.ID)
+	end := func(id string) error {
+		return s.Mutate(t.Context(), org.Admin, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) { return nil, tx.EndSession(id) })
+	}
+	for _, id := range []string{foreign.ID, "", "\x00"} {
+		if err := end(id); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("ending %q, not the admin's to end: %v", id, err)
 		}
-		return nil, err
-	})
-	if err != nil || !slices.Equal(which, []string{ended.ID}) || lives(ended) || !lives(foreign) {
-		t.Errorf("ending one session ended %v, %v", which, err)
+	}
+	if err := end(ended.ID); err != nil || lives(ended) || !lives(foreign) || !lives(used) {
+		t.Errorf("ending one session: %v", err)
 	}
 	for hour := range 24 {
 		at(time.Duration(hour) * time.Hour)

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -114,29 +113,23 @@ func (r *Keyring) Sessions(ctx context.Context, actor account.Actor) ([]Session,
 
 // EndSession ends one of the actor's own sessions; ErrNotFound when it is not theirs or has ended.
 func (r *Keyring) EndSession(ctx context.Context, actor account.Actor, id string) error {
-	ended, err := r.endSessions(ctx, actor, id)
-	if err == nil && !slices.Contains(ended, id) {
-		return ErrNotFound
-	}
-	return err
+	return r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
+		return []audit.Change{sessionEnded(id, actor, tx.Now())}, tx.EndSession(id)
+	})
 }
 
 // EndAllSessions signs the actor out everywhere.
 func (r *Keyring) EndAllSessions(ctx context.Context, actor account.Actor) error {
-	_, err := r.endSessions(ctx, actor, "")
-	return err
+	return r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
+		ended, err := tx.EndAllSessions()
+		var changes []audit.Change
+		for _, id := range ended {
+			changes = append(changes, sessionEnded(id, actor, tx.Now()))
+		}
+		return changes, err
+	})
 }
 
-func (r *Keyring) endSessions(ctx context.Context, actor account.Actor, id string) (ended []string, err error) {
-	err = r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
-		if ended, err = tx.EndSessions(id); err != nil {
-			return nil, err
-		}
-		var changes []audit.Change
-		for _, session := range ended {
-			changes = append(changes, audit.Change{Subject: sessionSubject(session, actor), After: audit.Facts{"endedAt": tx.Now().Format(time.RFC3339)}})
-		}
-		return changes, nil
-	})
-	return ended, err
+func sessionEnded(id string, actor account.Actor, now time.Time) audit.Change {
+	return audit.Change{Subject: sessionSubject(id, actor), After: audit.Facts{"endedAt": now.Format(time.RFC3339)}}
 }
