@@ -1,0 +1,219 @@
+// Package audit says what is written down about a change, and chains what is written: each event of an
+// organisation carries a SHA-256 over its own content and the hash of the event before it, so that an event
+// altered, removed or slipped in later breaks the chain at that place. It is pure: no clock and no I/O.
+package audit
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+)
+
+// Facts are what is known about a subject at one moment, by name. They never hold a secret.
+type Facts map[string]any
+
+// Subject is what a change was made to.
+type Subject struct {
+	Kind string // key, member, session, organisation
+	ID   string
+	Name string
+}
+
+// Change is one thing that happened to one subject. Before is nil for what was made, After for what was removed.
+type Change struct {
+	Subject       Subject
+	Before, After Facts
+}
+
+// Event is a change as it is stored: who, what, to which subject, when, from where.
+type Event struct {
+	OrgID     string
+	Seq       int64
+	ID        string
+	At        time.Time
+	Action    account.Action
+	ActorID   string
+	Email     string
+	Role      account.Role
+	SessionID string
+	Address   string
+	UserAgent string
+	Subject   Subject
+	Before    string // JSON of the facts that the change touched, as they were; "" when there was nothing before
+	After     string // the same facts as they became
+	PrevHash  []byte
+	Hash      []byte
+}
+
+// NewEvent puts a change into words: of the facts on both sides only those that differ.
+func NewEvent(id string, at time.Time, actor account.Actor, action account.Action, c Change) Event {
+	before, after := difference(c.Before, c.After)
+	return Event{
+		OrgID: actor.OrgID, ID: id, At: at, Action: action,
+		ActorID: actor.MemberID, Email: actor.Email, Role: actor.Role, SessionID: actor.SessionID,
+		Address: actor.Address, UserAgent: actor.UserAgent,
+		Subject: c.Subject, Before: encode(before), After: encode(after),
+	}
+}
+
+// Follow gives the event its place in the chain: after the event with this number and hash.
+func (e Event) Follow(seq int64, hash []byte) Event {
+	e.Seq, e.PrevHash = seq+1, hash
+	e.Hash = e.sum()
+	return e
+}
+
+// Genesis is the hash that an organisation's first event follows.
+var Genesis = make([]byte, sha256.Size)
+
+// sum hashes the canonical content: a JSON array of the fields in a fixed order, times in microseconds since 1970
+// (what PostgreSQL keeps).
+func (e Event) sum() []byte {
+	content, err := json.Marshal([]string{
+		e.OrgID, strconv.FormatInt(e.Seq, 10), e.ID, strconv.FormatInt(e.At.UnixMicro(), 10), string(e.Action),
+		e.ActorID, e.Email, string(e.Role), e.SessionID, e.Address, e.UserAgent,
+		e.Subject.Kind, e.Subject.ID, e.Subject.Name, e.Before, e.After,
+	})
+	if err != nil {
+		panic(err) // an array of strings always has a JSON form
+	}
+	h := sha256.New()
+	h.Write(e.PrevHash)
+	h.Write(content)
+	return h.Sum(nil)
+}
+
+// BrokenError names the first event at which a chain does not hold.
+type BrokenError struct {
+	Seq    int64
+	Reason string
+}
+
+func (e *BrokenError) Error() string {
+	return fmt.Sprintf("the audit log is broken at event %d: %s", e.Seq, e.Reason)
+}
+
+// Chain walks an organisation's events in order and says where they stop fitting together.
+type Chain struct {
+	seq  int64
+	hash []byte
+}
+
+// Check takes the next event; it returns a *BrokenError when the event does not follow from the one before.
+func (c *Chain) Check(e Event) error {
+	if c.hash == nil {
+		c.hash = Genesis
+	}
+	switch want := c.seq + 1; {
+	case e.Seq > want:
+		return &BrokenError{want, "it was removed"}
+	case e.Seq < want:
+		return &BrokenError{e.Seq, "it was inserted"}
+	case !bytes.Equal(e.PrevHash, c.hash):
+		return &BrokenError{e.Seq, "it does not follow from the event before it: one of the two was altered or inserted"}
+	case !bytes.Equal(e.Hash, e.sum()):
+		return &BrokenError{e.Seq, "its content was altered"}
+	}
+	c.seq, c.hash = e.Seq, e.Hash
+	return nil
+}
+
+// End compares the last event with the head that the organisation keeps.
+func (c *Chain) End(seq int64, hash []byte) error {
+	if c.hash == nil {
+		c.hash = Genesis
+	}
+	switch {
+	case c.seq < seq:
+		return &BrokenError{c.seq + 1, "it was removed, as was everything after it"}
+	case c.seq > seq:
+		return &BrokenError{seq + 1, "it was inserted after the end of the log"}
+	case !bytes.Equal(c.hash, hash):
+		return &BrokenError{seq, "it is not the event that was written last"}
+	}
+	return nil
+}
+
+// Len is how many events have been checked.
+func (c *Chain) Len() int64 { return c.seq }
+
+// KeyChange is a change to a key. A key that was issued has no before, one that was deleted no after.
+func KeyChange(before, after *apikey.Key) Change {
+	c := Change{}
+	if before != nil {
+		c.Subject, c.Before = keySubject(*before), keyFacts(*before)
+	}
+	if after != nil {
+		c.Subject, c.After = keySubject(*after), keyFacts(*after)
+	}
+	return c
+}
+
+func keySubject(k apikey.Key) Subject { return Subject{Kind: "key", ID: k.ID, Name: k.Name} }
+
+func keyFacts(k apikey.Key) Facts {
+	allowlist := []string{}
+	for _, p := range k.IPAllowlist {
+		allowlist = append(allowlist, p.String())
+	}
+	return Facts{
+		"name": k.Name, "environment": k.Environment, "prefix": k.Prefix, "signature": k.Signature,
+		"scopes": k.Scopes, "status": k.Stored, "ownerId": k.OwnerID, "workspaceId": k.WorkspaceID,
+		"processId": k.ProcessID, "biasProfileId": k.ProfileID, "ipAllowlist": allowlist,
+		"expiresAt": moment(&k.ExpiresAt), "rotatedAt": moment(k.RotatedAt), "graceEndsAt": moment(k.GraceEndsAt),
+		"replacedBy": k.ReplacedBy, "revokedAt": moment(k.RevokedAt),
+	}
+}
+
+func moment(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339Nano)
+}
+
+// difference drops the facts that are the same on both sides, and the empty ones of a side that stands alone.
+func difference(before, after Facts) (Facts, Facts) {
+	if before == nil || after == nil {
+		return filled(before), filled(after)
+	}
+	b, a := Facts{}, Facts{}
+	for name, was := range before {
+		if is := after[name]; !reflect.DeepEqual(was, is) {
+			b[name], a[name] = was, is
+		}
+	}
+	return b, a
+}
+
+func filled(facts Facts) Facts {
+	if facts == nil {
+		return nil
+	}
+	out := Facts{}
+	for name, v := range facts {
+		if s := reflect.ValueOf(v); s.Kind() == reflect.Slice && s.Len() == 0 || s.Kind() == reflect.String && s.Len() == 0 {
+			continue
+		}
+		out[name] = v
+	}
+	return out
+}
+
+func encode(facts Facts) string {
+	if facts == nil {
+		return ""
+	}
+	text, err := json.Marshal(facts) // keys are sorted: one set of facts has one text
+	if err != nil {
+		panic(err) // facts are strings, numbers, booleans and lists of them
+	}
+	return string(text)
+}
