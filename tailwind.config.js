@@ -71,7 +71,7 @@ const dark = {
 
 /** @type {import("tailwindcss").Config} */
 export default {
-  content: ["./views/**/*.templ"],
+  content: ["./views/**/*.templ", "./views/**/*.go"],
   plugins: [
     daisyui({ themes: false, logs: false, include: ["button", "checkbox", "radio"] }),
     theme(light),

@@ -30,7 +30,7 @@ async function inputs() {
   const files = ["package-lock.json", "tailwind.config.js", "static/build.mjs"]
   for (const folder of ["static/css", "static/js", "static/img", "views"]) {
     for (const file of await readdir(folder, { recursive: true })) {
-      if (/\.(css|js|svg|templ)$/.test(file)) files.push(join(folder, file))
+      if (/\.(css|js|svg|templ|go)$/.test(file) && !file.endsWith("_templ.go")) files.push(join(folder, file))
     }
   }
   const hash = createHash("sha256")

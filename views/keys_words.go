@@ -97,6 +97,9 @@ func changesFor(v Viewer, k Key, now time.Time) []apikey.Change {
 		if c == Transfer {
 			allowed = status.Allows(apikey.Edit) // as long as the key has a life to be responsible for
 		}
+		if c == apikey.Rotate && !v.MayGrant(k.Scopes) {
+			continue // its successor would be handed to somebody who may not have it
+		}
 		if allowed && v.May(actionOf(c)) {
 			out = append(out, c)
 		}
