@@ -148,6 +148,7 @@ func TestFlushesAndChangesDoNotWaitForEachOtherCrosswise(t *testing.T) {
 		there, back = append(there, count), append([]store.UsageCount{count}, back...)
 	}
 	ring, ctx := keyring.New(s), t.Context()
+	doomed := ids[15:]
 	var all sync.WaitGroup
 	for _, do := range []func(context.Context) error{
 		func(ctx context.Context) error { return s.AddUsage(ctx, there) },
@@ -157,9 +158,9 @@ func TestFlushesAndChangesDoNotWaitForEachOtherCrosswise(t *testing.T) {
 			return err
 		},
 		func(ctx context.Context) error {
-			last := len(ids) - 1
-			id := ids[last]
-			ids = ids[:last]
+			last := len(doomed) - 1
+			id := doomed[last]
+			doomed = doomed[:last]
 			return ring.DeleteKey(ctx, org.Admin, id)
 		},
 	} {

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// config is everything that can be configured. The help of each variable is what --help prints.
+type config struct {
+	Addr           listenAddress  `env:"ADDR" envDefault:"127.0.0.1:8080" help:"where the server listens; port 0 takes a free one"`
+	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com (default: http:// and ADDR)"`
+	DatabaseURL    databaseURL    `env:"DATABASE_URL" help:"PostgreSQL, like postgres://user:password@host/database (default: a private one in DATA_DIR)"`
+	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
+	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" help:"proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,192.0.2.7 (default: none)"`
+	LogFormat      logFormat      `env:"LOG_FORMAT" envDefault:"text" help:"text or json; the log goes to standard error"`
+	LogLevel       logLevel       `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
+}
+
+type (
+	listenAddress string
+	databaseURL   string
+	logFormat     string
+	logLevel      string
+)
+
+var levels = map[logLevel]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+var parsers = map[reflect.Type]env.ParserFunc{
+	reflect.TypeFor[listenAddress]():  parseAddress,
+	reflect.TypeFor[url.URL]():        parseBaseURL,
+	reflect.TypeFor[databaseURL]():    parseDatabaseURL,
+	reflect.TypeFor[[]netip.Prefix](): parseProxies,
+	reflect.TypeFor[logFormat]():      parseLogFormat,
+	reflect.TypeFor[logLevel]():       parseLogLevel,
+}
+
+// readConfig reads the environment. Its errors name the variables, and never repeat a database's address.
+func readConfig(environment []string) (config, error) {
+	c, err := env.ParseAsWithOptions[config](env.Options{Environment: env.ToMap(environment), FuncMap: parsers})
+	if err == nil {
+		return c, nil
+	}
+	var all env.AggregateError
+	if !errors.As(err, &all) {
+		return c, usageError{err}
+	}
+	var said []string
+	for _, err := range all.Errors {
+		said = append(said, variableError(err))
+	}
+	return c, usageError{errors.New(strings.Join(said, "; "))}
+}
+
+func variableError(err error) string {
+	var wrong env.ParseError
+	if !errors.As(err, &wrong) {
+		return err.Error()
+	}
+	field, _ := reflect.TypeFor[config]().FieldByName(wrong.Name)
+	return field.Tag.Get("env") + ": " + wrong.Err.Error()
+}
+
+// configHelp is the table of the variables.
+func configHelp() string {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	for field := range reflect.TypeFor[config]().Fields() {
+		help := field.Tag.Get("help")
+		if standard := field.Tag.Get("envDefault"); standard != "" {
+			help += " (default: " + standard + ")"
+		}
+		fmt.Fprintf(w, "%s\t%s\n", field.Tag.Get("env"), help)
+	}
+	_ = w.Flush() // a strings.Builder takes everything
+	return strings.TrimSuffix(text.String(), "\n")
+}
+
+func (c config) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: levels[c.LogLevel]}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// baseURL is where people reach a server that listens at the address.
+func (c config) baseURL(listening string) *url.URL {
+	if c.BaseURL != nil {
+		return c.BaseURL
+	}
+	host, port, _ := net.SplitHostPort(listening)
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost" // it listens everywhere; this is where it can be opened
+	}
+	return &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}
+}
+
+func parseAddress(text string) (any, error) {
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%q is not an address to listen on; write host:port, like 127.0.0.1:8080", text)
+	}
+	return listenAddress(text), nil
+}
+
+func parseBaseURL(text string) (any, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
+		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("write the scheme and the host and nothing else, like https://keys.example.com")
+	}
+	return url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+func parseDatabaseURL(text string) (any, error) {
+	if err := store.CheckURL(text); err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "DATABASE_URL "))
+	}
+	return databaseURL(text), nil
+}
+
+func parseProxies(text string) (any, error) { return apikey.ParseAllowlist(strings.Split(text, ",")) }
+
+func parseLogFormat(text string) (any, error) {
+	if !slices.Contains([]string{"text", "json"}, text) {
+		return nil, fmt.Errorf("%q is not a format; write text or json", text)
+	}
+	return logFormat(text), nil
+}
+
+func parseLogLevel(text string) (any, error) {
+	if _, ok := levels[logLevel(text)]; !ok {
+		return nil, fmt.Errorf("%q is not a level; write debug, info, warn or error", text)
+	}
+	return logLevel(text), nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/internal/pgembed"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// reachPatience is how long a start waits for a database elsewhere: both may have been started at once. Tests shorten it.
+var reachPatience = 30 * time.Second
+
+const (
+	reachEvery = time.Second
+	sayEvery   = 5 * time.Second
+
+	// stopPatience is how long the embedded PostgreSQL may take to stop.
+	stopPatience = 15 * time.Second
+)
+
+// database is where the data is. Server is nil when it is not ours to stop.
+type database struct {
+	url    string
+	server *pgembed.Server
+}
+
+// startDatabase returns the configured database when it answers, or starts the embedded one.
+func (p *program) startDatabase(ctx context.Context) (database, error) {
+	if url := string(p.config.DatabaseURL); url != "" {
+		return database{url: url}, p.reach(ctx, url)
+	}
+	server, err := pgembed.Open(ctx, pgembed.Options{Dir: p.embeddedDir(), Log: p.log})
+	if err != nil {
+		return database{}, err
+	}
+	return database{server.URL(), server}, nil
+}
+
+// findDatabase is startDatabase for a command that may run beside a server: it uses the server's database, and does not
+// wait for one elsewhere.
+func (p *program) findDatabase(ctx context.Context) (database, error) {
+	if url := string(p.config.DatabaseURL); url != "" {
+		return database{url: url}, store.Probe(ctx, url)
+	}
+	url, err := pgembed.Attach(p.embeddedDir())
+	if !errors.Is(err, pgembed.ErrNotRunning) {
+		return database{url: url}, err
+	}
+	db, err := p.startDatabase(ctx)
+	if errors.Is(err, pgembed.ErrInUse) { // a server was just starting
+		if url, attachErr := pgembed.Attach(p.embeddedDir()); attachErr == nil {
+			return database{url: url}, nil
+		}
+	}
+	return db, err
+}
+
+func (p *program) embeddedDir() string { return filepath.Join(p.config.DataDir, "postgres") }
+
+// reach waits until the database answers.
+func (p *program) reach(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachPatience)
+	defer cancel()
+	var said time.Time
+	for {
+		err := store.Probe(ctx, url)
+		if !errors.Is(err, store.ErrUnavailable) {
+			return err
+		}
+		if time.Since(said) >= sayEvery {
+			said = time.Now()
+			p.log.Warn("waiting for the database", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(reachEvery):
+		}
+	}
+}
+
+// ended is closed when the embedded PostgreSQL has ended; one elsewhere is not watched.
+func (d database) ended() <-chan struct{} {
+	if d.server == nil {
+		return nil
+	}
+	return d.server.Done()
+}
+
+func (d database) stop() error {
+	if d.server == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopPatience)
+	defer cancel()
+	return d.server.Stop(ctx)
+}
+
+// withStore does an operator's work on a migrated database, and leaves no server of its own behind.
+func (p *program) withStore(ctx context.Context, work func(*store.Store, *keyring.Keyring) error) (err error) {
+	db, err := p.findDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstOf(err, db.stop()) }()
+	if _, err := store.Migrate(ctx, db.url); err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, db.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstOf(err, s.Close()) }()
+	return work(s, keyring.New(s))
+}
+
+// firstOf is the error that began it: what goes wrong in stopping after a failure only follows from it.
+func firstOf(err, later error) error {
+	if err != nil {
+		return err
+	}
+	return later
+}

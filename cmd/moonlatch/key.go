@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+func (p *program) keyIssueCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "issue",
+		Usage: "issue a key, and print it: the one time that it is shown",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "organisation", Usage: "its `NAME`", Required: true},
+			&cli.StringFlag{Name: "owner", Usage: "the e-mail `ADDRESS` of the owner or admin who shall own it", Required: true},
+			&cli.StringFlag{Name: "name", Usage: "the key's `NAME`", Required: true},
+			&cli.StringSliceFlag{Name: "scope", Usage: "a `SCOPE` of the catalogue, or * for all; repeat it for more", Required: true},
+			&cli.StringFlag{Name: "environment", Usage: "the `KIND`, live or test (default: live)"},
+			&cli.StringFlag{Name: "expires-in", Usage: "a `TIME` like 90d, or a date like 2027-01-31 (default: as the organisation's policy says)"},
+		},
+		Action: p.configured(p.issueKey),
+	}
+}
+
+func (p *program) issueKey(ctx context.Context, c *cli.Command) error {
+	organisation, email := c.String("organisation"), c.String("owner")
+	return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
+		owner, err := ring.MemberByEmail(ctx, organisation, email)
+		if err != nil {
+			return err
+		}
+		key, plaintext, err := ring.IssueKey(ctx, keyring.Operator(owner.OrgID), keyring.KeyDraft{
+			Name: c.String("name"), Scopes: c.StringSlice("scope"), Environment: c.String("environment"),
+			Expires: c.String("expires-in"), OwnerID: owner.ID,
+		})
+		if errors.Is(err, keyring.ErrNotFound) { // of what a draft names, the command line only gives the owner
+			return fmt.Errorf("%s can't own keys: only active owners and admins can", owner.Email)
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(p.stdout, plaintext.Reveal()); err != nil {
+			return fmt.Errorf("the key %s was issued, but could not be printed; delete it and issue another: %w", key.ID, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/demo"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+// The operator's commands, and a server beside them, on a folder in which there is nothing yet.
+func TestCommandsNeedNoServerAndWorkBesideOne(t *testing.T) {
+	t.Parallel()
+	env := onFolder(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	moonlatch(t, env, "", "migrate").expect(t, exitDone, "applied: 0")
+	s := serve(t, env)
+	if strings.Contains(s.stdout.String(), "/setup/") {
+		t.Error("it offers to set up what is set up")
+	}
+	createUser(t, env, "Acme", "ben@acme.test", "admin")
+	moonlatch(t, env, "", "audit", "verify").expect(t, exitDone, "Acme: 3 events, the chain holds.\n")
+	moonlatch(t, env, "", "serve").expect(t, exitFailed, "in use")
+	if code := s.wait(t); code != exitDone {
+		t.Errorf("exit %d: %s", code, s.stderr.String())
+	}
+}
+
+func TestAnIssuedKeyIsAllThatIsPrinted(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	o := moonlatch(t, env, "", "key", "issue", "--organisation", "Acme", "--owner", "ADA@acme.test", "--name", "CI", "--scope", "read:chat", "--scope", "write:chat",
+		"--environment", "test", "--expires-in", "30d").expect(t, exitDone, "pk_test_")
+	text, ok := strings.CutSuffix(o.stdout, "\n")
+	plaintext, err := apikey.Parse(text)
+	if !ok || err != nil || o.stderr != "" {
+		t.Fatalf("%q %q: %v", o.stdout, o.stderr, err)
+	}
+	s := open(t, env)
+	org, err := s.OrganisationByName(t.Context(), "Acme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{Search: plaintext.Signature()}, apikey.Newest, apikey.Position{}, 10)
+	if err != nil || len(page.Rows) != 1 {
+		t.Fatalf("%v, %v", page.Rows, err)
+	}
+	key := page.Rows[0]
+	if key.Name != "CI" || key.Owner.Email != "ada@acme.test" || key.Lifetime() != 30*apikey.Day || strings.Join(key.Scopes, " ") != "read:chat write:chat" {
+		t.Errorf("%+v", key)
+	}
+	moonlatch(t, env, "", "key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", "all", "--scope", "*").expect(t, exitDone, "pk_live_")
+	moonlatch(t, env, "", "audit", "verify", "--organisation", "Acme").expect(t, exitDone, "Acme: 4 events")
+}
+
+func open(t *testing.T, env []string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), strings.TrimPrefix(env[0], "DATABASE_URL="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestWhatAnOperatorTypesIsCheckedAsAnybodysInput(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	createUser(t, env, "Acme", "sam@acme.test", "support")
+	createUser(t, env, "Other", "eve@other.test", "owner")
+	key := func(more ...string) []string {
+		return append([]string{"key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", "CI", "--scope", "read:chat"}, more...)
+	}
+	user := func(email, role string) []string {
+		return []string{"user", "create", "--organisation", "Acme", "--email", email, "--role", role, "--password-stdin"}
+	}
+	for _, c := range []struct {
+		name  string
+		stdin string
+		args  []string
+		code  int
+		says  string
+	}{
+		{"a role that there is not", password, user("b@acme.test", "king"), exitUsage, "--role: "},
+		{"no address", password, user("b", "admin"), exitUsage, "--email: "},
+		{"a short password", "short\n", user("b@acme.test", "admin"), exitUsage, "the password: "},
+		{"an address that is taken", password, user("ada@acme.test", "admin"), exitFailed, "has an account already"},
+		{"a new organisation without an owner", password, []string{"user", "create", "--organisation", "New", "--email", "b@new.test", "--role", "admin", "--password-stdin"}, exitUsage, "--role: "},
+		{"a scope that there is not", "", key("--scope", "read:everything"), exitUsage, "--scope: "},
+		{"an environment that there is not", "", key("--environment", "staging"), exitUsage, "--environment: "},
+		{"a lifetime past the policy", "", key("--expires-in", "400d"), exitUsage, "--expires-in: "},
+		{"an empty name", "", key("--name", ""), exitUsage, "--name: "},
+		{"an organisation that there is not", "", key("--organisation", "Nowhere"), exitFailed, "Nowhere"},
+		{"another organisation's member", "", key("--owner", "eve@other.test"), exitFailed, "eve@other.test"},
+		{"a member who may not own keys", "", key("--owner", "sam@acme.test"), exitFailed, "can't own keys"},
+		{"the log of an organisation that there is not", "", []string{"audit", "verify", "--organisation", "Nowhere"}, exitFailed, "Nowhere"},
+	} {
+		t.Run(c.name, func(t *testing.T) { moonlatch(t, env, c.stdin, c.args...).expect(t, c.code, c.says) })
+	}
+}
+
+func TestAPasswordIsOneLineOfStandardInput(t *testing.T) {
+	env := onDatabase(t)
+	for email, stdin := range map[string]string{
+		"unix@acme.test": password + "\n", "dos@acme.test": password + "\r\n", "bare@acme.test": password, "more@acme.test": password + "\nand more\n",
+	} {
+		moonlatch(t, env, stdin, "user", "create", "--organisation", "Acme", "--email", email, "--role", "owner", "--name", "Ada", "--password-stdin").
+			expect(t, exitDone, email)
+		if _, err := keyring.New(open(t, env)).SignIn(t.Context(), keyring.Visitor{}, email, password); err != nil {
+			t.Errorf("%s: %v", email, err)
+		}
+	}
+	var stderr strings.Builder
+	code := run(t.Context(), strings.Fields("moonlatch user create --organisation A --email a@a.test --role owner --password-stdin"),
+		io.MultiReader(), io.Discard, &stderr, env)
+	if code != exitUsage || !strings.Contains(stderr.String(), "no password") {
+		t.Errorf("exit %d, %q", code, stderr.String())
+	}
+}
+
+func TestAnAlteredAuditEventIsNamed(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	createUser(t, env, "Acme", "ben@acme.test", "admin")
+	createUser(t, env, "Sound", "eve@sound.test", "owner")
+	db := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
+	if _, err := db.Exec(`SET session_replication_role = replica; UPDATE audit_events SET after = replace(after, 'admin', 'owner') WHERE seq = 3`); err != nil {
+		t.Fatal(err)
+	}
+	o := moonlatch(t, env, "", "audit", "verify")
+	if o.code != exitFailed || o.stdout != "Sound: 2 events, the chain holds.\n" || o.stderr != "moonlatch: Acme: the audit log is broken at event 3: its content was altered\n" {
+		t.Errorf("exit %d, %q, %q", o.code, o.stdout, o.stderr)
+	}
+}
+
+func TestDemoPrintsItsAccountsOnce(t *testing.T) {
+	env := onDatabase(t)
+	o := moonlatch(t, env, "", "demo").expect(t, exitDone, demo.Organisation)
+	for _, role := range []string{"owner ", "admin ", "support ", "member "} {
+		if !strings.Contains(o.stdout, "│  "+role) {
+			t.Errorf("there is no account of the role %s", role)
+		}
+	}
+	moonlatch(t, env, "", "demo").expect(t, exitFailed, "has an organisation already")
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/moonlatch/moonlatch/internal/input"
+)
+
+// What the program answers the shell with.
+const (
+	exitDone   = 0
+	exitFailed = 1 // something went wrong
+	exitUsage  = 2 // whoever called it, or its configuration, is mistaken
+)
+
+// usageError is a mistake in the arguments or the configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func misused(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+// run is the program: what it is given is all it knows of the world. Its mistakes are one line on stderr.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+	err := p.commands().Run(ctx, args)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(stderr, "moonlatch: "+oneLine(err))
+	if errors.As(err, &usageError{}) || input.ProblemsIn(err) != nil {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// program is one run.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	env            []string
+	config         config
+	log            *slog.Logger
+}
+
+func (p *program) commands() *cli.Command {
+	root := &cli.Command{
+		Name:            "moonlatch",
+		Usage:           "the console for your API's keys",
+		Description:     "Configuration comes from the environment:\n\n" + configHelp(),
+		HideHelpCommand: true,
+		Reader:          p.stdin,
+		Writer:          p.stdout,
+		ErrWriter:       p.stderr,
+		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // run alone speaks and exits
+		ArgValidator:    noArguments,
+		Commands: []*cli.Command{
+			p.serveCommand(), p.migrateCommand(), p.demoCommand(),
+			{Name: "user", Usage: "make accounts", Commands: []*cli.Command{p.userCreateCommand()}},
+			{Name: "key", Usage: "issue keys", Commands: []*cli.Command{p.keyIssueCommand()}},
+			{Name: "audit", Usage: "check the audit log", Commands: []*cli.Command{p.auditVerifyCommand()}},
+			{Name: "version", Usage: "say which version this is", Action: func(context.Context, *cli.Command) error {
+				_, err := fmt.Fprintln(p.stdout, "moonlatch", version)
+				return err
+			}},
+		},
+	}
+	speakPlainly(root)
+	return root
+}
+
+// speakPlainly makes every mistake in the arguments an error that says where help is, and nothing more.
+func speakPlainly(c *cli.Command) {
+	c.OnUsageError = func(_ context.Context, c *cli.Command, err error, _ bool) error {
+		return misused("%w; see %s --help", err, c.FullName())
+	}
+	for _, sub := range c.Commands {
+		speakPlainly(sub)
+	}
+}
+
+// noArguments refuses what is no command and no flag. An argument is repeated only where it can't be a secret.
+func noArguments(_ context.Context, c *cli.Command) error {
+	switch {
+	case !c.Args().Present():
+		return nil
+	case len(c.Commands) > 0:
+		return misused("there is no command %q; see %s --help", c.Args().First(), c.FullName())
+	}
+	return misused("%s takes flags and no other arguments; see %s --help", c.Name, c.FullName())
+}
+
+// configured reads the configuration before a command begins its work.
+func (p *program) configured(work func(context.Context, *cli.Command) error) cli.ActionFunc {
+	return func(ctx context.Context, c *cli.Command) (err error) {
+		if p.config, err = readConfig(p.env); err != nil {
+			return err
+		}
+		p.log = p.config.logger(p.stderr)
+		return work(ctx, c)
+	}
+}
+
+// oneLine is an error for a terminal: the problems with an input by the flags that it came from.
+func oneLine(err error) string {
+	text := err.Error()
+	if problems := input.ProblemsIn(err); problems != nil {
+		var said []string
+		for _, field := range slices.Sorted(maps.Keys(problems)) {
+			said = append(said, flagOf(field)+": "+problems[field])
+		}
+		text = strings.Join(said, " ")
+	}
+	return strings.ReplaceAll(strings.TrimSpace(text), "\n", "; ")
+}
+
+// flagOf is what a field of an input is called on the command line.
+func flagOf(field string) string {
+	switch field {
+	case "password":
+		return "the password"
+	case "scopes":
+		return "--scope"
+	case "expiresAt":
+		return "--expires-in"
+	}
+	return "--" + field
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/moonlatch/moonlatch/handlers"
+	"github.com/moonlatch/moonlatch/internal/demo"
+	"github.com/moonlatch/moonlatch/internal/jobs"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+const (
+	grace      = 10 * time.Second // for requests that are under way when the server stops
+	sweepEvery = 10 * time.Minute
+)
+
+func (p *program) serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "serve",
+		Usage:       "run the server, on a private PostgreSQL unless DATABASE_URL names one",
+		Description: "Configuration comes from the environment:\n\n" + configHelp(),
+		Flags:       []cli.Flag{&cli.BoolFlag{Name: "demo", Usage: "fill an empty database with a demonstration organisation"}},
+		Action: p.configured(func(ctx context.Context, c *cli.Command) error {
+			err := p.serve(ctx, c.Bool("demo"))
+			if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable)) {
+				return nil // told to stop before it was up
+			}
+			return err
+		}),
+	}
+}
+
+// serve starts everything in order and stops it in reverse. The port comes first: where it is taken, nothing else is
+// begun.
+func (p *program) serve(ctx context.Context, fill bool) (err error) {
+	listener, err := listen(ctx, string(p.config.Addr))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }() // the HTTP server closes it too
+	db, err := p.startDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstOf(err, db.stop()) }()
+	if _, err := store.Migrate(ctx, db.url); err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, db.url)
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstOf(err, s.Close()) }()
+	ring, base := keyring.New(s), p.config.baseURL(listener.Addr().String())
+	if err := p.welcome(ctx, s, ring, base, fill); err != nil {
+		return err
+	}
+	running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep})
+	defer running.Stop()
+	server := newServer(p.log, handlers.New(handlers.Options{
+		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret(), Ready: s.Ping,
+		BaseURL: base, TrustedProxies: p.config.TrustedProxies, Log: p.log,
+	}))
+	return p.answer(ctx, server, listener, base, db.ended())
+}
+
+// newServer bounds what a slow or hostile client can hold on to.
+func newServer(log *slog.Logger, handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      15 * time.Second,
+		IdleTimeout:       120 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// answer serves until it is told to stop or the database ends, and lets the requests under way finish.
+func (p *program) answer(ctx context.Context, server *http.Server, listener net.Listener, base *url.URL, databaseEnded <-chan struct{}) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	fmt.Fprintf(p.stdout, "Moonlatch listens on %s: open %s\n", listener.Addr(), base)
+	var why error
+	select {
+	case err := <-failed:
+		return fmt.Errorf("the server stopped: %w", err)
+	case <-databaseEnded:
+		why = errors.New("the embedded PostgreSQL ended by itself")
+	case <-ctx.Done():
+		p.log.Info("stopping")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		p.log.Warn("requests were cut off", "after", grace)
+		_ = server.Close()
+	}
+	return why
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is taken by another program: stop that one, or set ADDR to another port", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("this account may not listen on %s: set ADDR to a port above 1023", address)
+	case err != nil:
+		return nil, fmt.Errorf("listening at ADDR: %w", err)
+	}
+	return listener, nil
+}
+
+// welcome shows the way into a new installation: the demonstration's accounts, or the link to set it up.
+func (p *program) welcome(ctx context.Context, s *store.Store, ring *keyring.Keyring, base *url.URL, fill bool) error {
+	if fill {
+		err := p.fill(ctx, s, base)
+		if errors.Is(err, demo.ErrNotEmpty) {
+			fmt.Fprint(p.stdout, knownAccounts)
+			return nil
+		}
+		return err
+	}
+	token, err := ring.SetupToken(ctx)
+	if err != nil || token == "" {
+		return err
+	}
+	p.box(
+		"Moonlatch has no organisation yet. Set it up here:",
+		"",
+		base.JoinPath("setup", token).String(),
+		"",
+		"The link works once, for 24 hours. A restart prints a new one.",
+	)
+	return nil
+}
+
+const knownAccounts = `The database has an organisation already. Its accounts were printed when it was made; a new one is made with
+  moonlatch user create --organisation "` + demo.Organisation + `" --email you@example.com --role owner --password-stdin
+`

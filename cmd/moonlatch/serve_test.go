@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestANewInstallationIsSetUpByAOneTimeLink(t *testing.T) {
+	s := serve(t, onDatabase(t))
+	link := regexp.MustCompile(`http://` + regexp.QuoteMeta(s.address) + `(/setup/\w+)`).FindStringSubmatch(s.stdout.String())
+	if link == nil {
+		t.Fatalf("no link in %s", s.stdout.String())
+	}
+	for path, want := range map[string]int{"/healthz": 200, "/readyz": 200, link[1]: 200} {
+		if got, _ := s.get(t, path); got != want {
+			t.Errorf("%s answers %d", path, got)
+		}
+	}
+	if code := s.wait(t); code != exitDone {
+		t.Errorf("exit %d: %s", code, s.stderr.String())
+	}
+	if _, err := net.Dial("tcp", s.address); err == nil {
+		t.Error("something still listens")
+	}
+	if strings.Contains(s.stderr.String(), strings.TrimPrefix(link[1], "/setup/")) {
+		t.Error("the log has the link's token")
+	}
+}
+
+func TestServeFillsAnEmptyDatabaseAndLeavesAnyOtherAlone(t *testing.T) {
+	env := append(onDatabase(t), "BASE_URL=https://keys.example.com")
+	passwords := regexp.MustCompile(`\w{5}-\w{5}-\w{5}-\w{5}`)
+	s := serve(t, env, "--demo")
+	if said := s.stdout.String(); len(passwords.FindAllString(said, -1)) != 5 || !strings.Contains(said, "Sign in at https://keys.example.com") {
+		t.Errorf("it printed %s", said)
+	}
+	s.wait(t)
+	s = serve(t, env, "--demo")
+	if said := s.stdout.String(); passwords.MatchString(said) || !strings.Contains(said, "moonlatch user create") {
+		t.Errorf("a second start printed %s", said)
+	}
+}
+
+func TestATakenPortIsOneLine(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	dir := t.TempDir()
+	moonlatch(t, []string{"ADDR=" + taken.Addr().String(), "DATA_DIR=" + dir}, "", "serve").expect(t, exitFailed, "taken by another program")
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("it began something nevertheless: %v, %v", files, err)
+	}
+	moonlatch(t, []string{"ADDR=192.0.2.1:80", "DATA_DIR=" + dir}, "", "serve").expect(t, exitFailed, "ADDR")
+}
+
+func TestServeWaitsForADatabaseThatStartsBesideIt(t *testing.T) {
+	patience := reachPatience
+	reachPatience = 1500 * time.Millisecond
+	defer func() { reachPatience = patience }()
+	o := moonlatch(t, append([]string{"ADDR=127.0.0.1:0"}, nowhere...), "", "serve")
+	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+	if o.code != exitFailed || len(lines) != 2 || !strings.Contains(lines[0], "waiting for the database") || !strings.Contains(lines[1], "does not answer") {
+		t.Errorf("exit %d, %q", o.code, o.stderr)
+	}
+	if strings.Contains(o.stderr, "hunter2") {
+		t.Error("it repeats the password")
+	}
+}
+
+func TestServeEndsWithItsEmbeddedPostgreSQL(t *testing.T) {
+	t.Parallel()
+	env := onFolder(t)
+	s := serve(t, env)
+	text, err := os.ReadFile(filepath.Join(strings.TrimPrefix(env[0], "DATA_DIR="), "postgres", "cluster", "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	postgres, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := postgres.Signal(os.Interrupt); err != nil { // a fast shutdown
+		t.Fatal(err)
+	}
+	if code := s.end(t); code != exitFailed || !strings.Contains(s.stderr.String(), "moonlatch: the embedded PostgreSQL ended by itself\n") {
+		t.Errorf("exit %d, %s", code, s.stderr.String())
+	}
+	serve(t, env) // and it can be started again
+}
+
+func TestStoppingLetsRequestsFinish(t *testing.T) {
+	listener, err := listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	log := slog.New(slog.DiscardHandler)
+	slow := newServer(log, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		stop()
+		time.Sleep(200 * time.Millisecond)
+		_, _ = io.WriteString(w, "whole")
+	}))
+	ended := make(chan error, 1)
+	p := &program{stdout: io.Discard, log: log}
+	go func() { ended <- p.answer(ctx, slow, listener, &url.URL{}, nil) }()
+	if status, body := (&server{address: listener.Addr().String()}).get(t, "/"); status != http.StatusOK || body != "whole" {
+		t.Errorf("%d %q", status, body)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

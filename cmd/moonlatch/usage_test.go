@@ -1,0 +1,119 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// nowhere is a database that no mistake in the arguments gets as far as.
+var nowhere = []string{"DATABASE_URL=postgres://u:hunter2@127.0.0.1:1/x"}
+
+func TestAMistakeInTheArgumentsIsOneLineAndExit2(t *testing.T) {
+	user := "user create --organisation Acme --email a@acme.test --role owner"
+	for args, says := range map[string]string{
+		"bogus":                           `no command "bogus"`,
+		"user bogus":                      `no command "bogus"`,
+		"--bogus":                         "-bogus; see moonlatch --help",
+		"serve --bogus":                   "-bogus; see moonlatch serve --help",
+		"serve extra":                     "no other arguments",
+		"version extra":                   "no other arguments",
+		"serve --demo=maybe":              "demo",
+		"key issue":                       "organisation",
+		"key issue --organisation":        "organisation",
+		"user create --organisation Acme": "email",
+		user:                              "password-stdin",
+		user + " --password-stdin":        "standard input has no password",
+		user + " --password-stdin secret": "no other arguments",
+		user + " --password hunter2":      "flag provided but not defined",
+	} {
+		t.Run(args, func(t *testing.T) {
+			moonlatch(t, nowhere, "", strings.Fields(args)...).expect(t, exitUsage, says)
+		})
+	}
+}
+
+func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
+	for variable, says := range map[string]string{
+		"ADDR=8080":                                        "ADDR: ",
+		"ADDR=127.0.0.1:http":                              "ADDR: ",
+		"ADDR=127.0.0.1:70000":                             "ADDR: ",
+		"BASE_URL=keys.example":                            "BASE_URL: ",
+		"BASE_URL=ftp://keys":                              "BASE_URL: ",
+		"BASE_URL=https://":                                "BASE_URL: ",
+		"BASE_URL=https://k/path":                          "BASE_URL: ",
+		"BASE_URL=https://k?q=1":                           "BASE_URL: ",
+		"BASE_URL=https://u:hunter2@k":                     "BASE_URL: ",
+		"TRUSTED_PROXIES=10.0.0.0/8,proxy":                 `TRUSTED_PROXIES: "proxy"`,
+		"TRUSTED_PROXIES=10.0.0.1/8":                       "10.0.0.0/8",
+		"LOG_FORMAT=xml":                                   "LOG_FORMAT: ",
+		"LOG_LEVEL=loud":                                   "LOG_LEVEL: ",
+		"DATABASE_URL=mysql://u:hunter2@h/x":               "DATABASE_URL: ",
+		"DATABASE_URL=host=h password=hunter2":             "DATABASE_URL: ",
+		"DATABASE_URL=postgres://u:hunter2%zz@h/x":         "DATABASE_URL: ",
+		"DATABASE_URL=postgres://u:hunter2@h:port/x":       "DATABASE_URL: ",
+		"DATABASE_URL=postgres://u:hunter2@h/x?sslmode=on": "DATABASE_URL: ",
+	} {
+		t.Run(variable, func(t *testing.T) {
+			o := moonlatch(t, []string{variable}, "", "serve").expect(t, exitUsage, says)
+			if strings.Contains(o.stderr, "hunter2") {
+				t.Errorf("it repeats the password: %q", o.stderr)
+			}
+		})
+	}
+}
+
+func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
+	moonlatch(t, []string{"ADDR=x", "LOG_LEVEL=loud"}, "", "migrate").expect(t, exitUsage, "ADDR: ").expect(t, exitUsage, "LOG_LEVEL: ")
+}
+
+func TestConfigurationIsRead(t *testing.T) {
+	c, err := readConfig([]string{"ADDR=:9000", "TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.7", "LOG_FORMAT=json", "LOG_LEVEL=", "PATH=/bin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.TrustedProxies) != 2 || c.TrustedProxies[1].String() != "192.0.2.7/32" || c.LogLevel != "info" || c.DataDir != "data" || c.DatabaseURL != "" {
+		t.Errorf("%+v", c)
+	}
+	for listening, want := range map[string]string{
+		"[::]:9000":      "http://localhost:9000",
+		"0.0.0.0:9000":   "http://localhost:9000",
+		"127.0.0.1:9000": "http://127.0.0.1:9000",
+		"[::1]:9000":     "http://[::1]:9000",
+	} {
+		if got := c.baseURL(listening).String(); got != want {
+			t.Errorf("listening on %s it is reached at %s, not %s", listening, got, want)
+		}
+	}
+	c, err = readConfig([]string{"BASE_URL=https://keys.example.com/"})
+	if got := c.baseURL("127.0.0.1:9000").String(); err != nil || got != "https://keys.example.com" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
+func TestHelpListsEveryVariableAndCommand(t *testing.T) {
+	help := moonlatch(t, nil, "", "--help").expect(t, exitDone, "moonlatch").stdout
+	for field := range reflect.TypeFor[config]().Fields() {
+		name, text := field.Tag.Get("env"), field.Tag.Get("help")
+		if text == "" || !strings.Contains(help, name+" ") || !strings.Contains(help, text) || !strings.Contains(help, field.Tag.Get("envDefault")) {
+			t.Errorf("%s is not explained", name)
+		}
+	}
+	for _, command := range []string{"serve", "migrate", "demo", "user", "key", "audit", "version"} {
+		if !strings.Contains(help, "\n   "+command+" ") {
+			t.Errorf("the command %s is not listed", command)
+		}
+	}
+	moonlatch(t, nil, "", "key", "issue", "--help").expect(t, exitDone, "--expires-in")
+}
+
+func TestVersionNeedsNothing(t *testing.T) {
+	moonlatch(t, []string{"ADDR=wrong"}, "", "version").expect(t, exitDone, "moonlatch "+version+"\n")
+}
+
+func TestADatabaseThatDoesNotAnswerIsOneLineWithoutItsPassword(t *testing.T) {
+	o := moonlatch(t, nowhere, "", "audit", "verify").expect(t, exitFailed, "the database does not answer")
+	if strings.Contains(o.stderr, "hunter2") {
+		t.Errorf("it repeats the password: %q", o.stderr)
+	}
+}

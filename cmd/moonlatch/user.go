@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+func (p *program) userCreateCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "create",
+		Usage: "make an account, and its organisation if that is new",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "organisation", Usage: "its `NAME`", Required: true},
+			&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` to sign in with", Required: true},
+			&cli.StringFlag{Name: "role", Usage: "the `ROLE`: owner, admin, support or member", Required: true},
+			&cli.StringFlag{Name: "name", Usage: "the person's `NAME`"},
+			&cli.BoolFlag{Name: "password-stdin", Usage: "read the password, one line, from standard input", Required: true},
+		},
+		Action: p.configured(p.createUser),
+	}
+}
+
+func (p *program) createUser(ctx context.Context, c *cli.Command) error {
+	password, err := readLine(p.stdin)
+	if err != nil {
+		return err
+	}
+	draft := keyring.MemberDraft{Organisation: c.String("organisation"), Email: c.String("email"), Name: c.String("name"),
+		Role: c.String("role"), Password: password}
+	return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
+		member, err := ring.CreateMember(ctx, draft)
+		if errors.Is(err, keyring.ErrTaken) {
+			return errors.New("this e-mail address has an account already")
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s can sign in: %s of %s.\n", member.Email, member.Role, draft.Organisation)
+		return err
+	})
+}
+
+// maxLine bounds a password's line in bytes, far above what a password may have.
+const maxLine = 4096
+
+// readLine reads one line; a secret comes this way, for arguments can be seen by others.
+func readLine(r io.Reader) (string, error) {
+	text, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", fmt.Errorf("reading standard input: %w", err)
+	}
+	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+	if text == "" {
+		return "", misused("standard input has no password; pipe one line to it")
+	}
+	return text, nil
+}
