@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -220,27 +221,34 @@ func fieldChanges(e audit.Event, names map[string]string) []views.FieldChange {
 	var out []views.FieldChange
 	for _, fact := range factLabels {
 		if _, told := all[fact.name]; told {
-			out = append(out, views.FieldChange{Field: fact.label, Before: factText(before[fact.name], names), After: factText(after[fact.name], names)})
+			out = append(out, views.FieldChange{Field: fact.label, Before: factText(fact.name, before[fact.name], names), After: factText(fact.name, after[fact.name], names)})
 		}
 	}
 	return out
 }
 
-func factText(fact any, names map[string]string) string {
+// factText puts a fact into the words in which people read it.
+func factText(name string, fact any, names map[string]string) string {
 	switch fact := fact.(type) {
 	case nil:
 		return ""
-	case string:
-		if name := names[fact]; name != "" {
-			return name
-		}
-		return fact
 	case []any:
 		var parts []string
 		for _, part := range fact {
 			parts = append(parts, fmt.Sprint(part))
 		}
 		return strings.Join(parts, ", ")
+	case string:
+		if name == "status" {
+			return apikey.Status(fact).Label()
+		}
+		if at, err := time.Parse(time.RFC3339Nano, fact); err == nil {
+			return at.UTC().Format("2 January 2006, 15:04:05 UTC")
+		}
+		if known := names[fact]; known != "" {
+			return known
+		}
+		return fact
 	default:
 		return fmt.Sprint(fact)
 	}

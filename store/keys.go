@@ -289,10 +289,10 @@ func (s *Store) KeyLineage(ctx context.Context, orgID, id string) ([]apikey.Key,
 }
 
 // LockKey returns a key of the organisation and holds its row until the transaction ends, so that of two changes
-// to one key the second sees what the first did.
+// to one key the second sees what the first did. Usage that is counted meanwhile does not wait.
 func (tx *Tx) LockKey(id string) (apikey.Key, error) {
 	var r keyRecord
-	err := tx.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2 FOR UPDATE`, tx.actor.OrgID, id)
+	err := tx.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2 FOR NO KEY UPDATE`, tx.actor.OrgID, id)
 	return r.key(), tidy(err)
 }
 

@@ -20,13 +20,12 @@ func TestStatusInSQLIsStatusInGo(t *testing.T) {
 	for _, stored := range []apikey.Status{apikey.Enabled, apikey.Disabled, apikey.Rotated, apikey.Revoked} {
 		key := insertKey(t, s, org.Owner, nil)
 		key.Stored = stored
-		switch stored {
-		case apikey.Rotated:
+		if stored == apikey.Rotated {
 			grace := end.Add(-time.Minute)
 			key.RotatedAt, key.GraceEndsAt = &start, &grace
-		case apikey.Revoked:
+		}
+		if stored == apikey.Revoked {
 			key.RevokedAt = &start
-		default:
 		}
 		keys[key.ID] = update(t, s, org.Owner, key)
 	}

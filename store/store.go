@@ -1,7 +1,7 @@
 // Package store is the only one that knows SQL: one file a table. What changes goes through Mutate, which
 // checks the permission, opens the transaction and writes the audit event; write methods exist only on the Tx
 // that it hands out. A few kinds of bookkeeping are no change to the organisation and are not audited:
-// the cookie's data, when a session was last seen, attempts to sign in, one-time setup links.
+// the cookie's data, when a session was last seen, attempts to sign in, one-time setup links, and the counts of usage.
 package store
 
 import (

@@ -21,7 +21,7 @@ type Facts map[string]any
 
 // Subject is what a change was made to.
 type Subject struct {
-	Kind string // key, member, session, organisation
+	Kind string // key, member, session, organisation, workspace, process, profile
 	ID   string
 	Name string
 }

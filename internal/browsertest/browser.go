@@ -38,7 +38,7 @@ const startTime = 60 * time.Second
 // Main runs the tests of a package and closes the browser that they shared. Call it from TestMain.
 func Main(m *testing.M) {
 	code := m.Run()
-	stopBrowser()
+	Stop()
 	os.Exit(code)
 }
 
@@ -59,7 +59,8 @@ func theBrowser() (context.Context, error) {
 	return shared.ctx, shared.err
 }
 
-func stopBrowser() {
+// Stop closes the browser that a package's tests shared.
+func Stop() {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.ctx == nil {

@@ -34,8 +34,8 @@ var server struct {
 	err      error
 }
 
-// Main runs a package's tests, and stops the database afterwards that they may have started.
-func Main(m *testing.M) {
+// Main runs a package's tests (a *testing.M), and stops the database afterwards that they may have started.
+func Main(m interface{ Run() int }) {
 	code := m.Run()
 	if server.stop != nil {
 		server.stop()

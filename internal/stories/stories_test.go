@@ -1,0 +1,129 @@
+// Package stories_test tells, in a real browser on a real database, what people do with the product from one end to
+// the other: with JavaScript and without.
+package stories_test
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/handlers"
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/browsertest"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+// withBrowser closes the browser when the tests are over, before the database goes.
+type withBrowser struct{ m *testing.M }
+
+func (w withBrowser) Run() int {
+	defer browsertest.Stop()
+	return w.m.Run()
+}
+
+func TestMain(m *testing.M) { storetest.Main(withBrowser{m}) }
+
+// site is the server as it is run, over a database of its own.
+type site struct {
+	*httptest.Server
+	t       *testing.T
+	store   *store.Store
+	keyring *keyring.Keyring
+	db      *sql.DB
+	log     *book
+}
+
+// book is everything that the server logged.
+type book struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *book) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *book) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func open(t *testing.T) *site {
+	t.Helper()
+	address := storetest.URL(t)
+	s, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	log := &book{}
+	server := httptest.NewUnstartedServer(nil)
+	base := &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}
+	ring := keyring.New(s)
+	server.Config.Handler = handlers.New(handlers.Options{
+		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret(), Ready: s.Ping, BaseURL: base,
+		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	server.Start()
+	t.Cleanup(server.Close)
+	return &site{server, t, s, ring, storetest.DB(t, address), log}
+}
+
+// visit opens a window in which the member has signed in.
+func (s *site) visit(who account.Actor, options ...browsertest.Option) *browsertest.Page {
+	s.t.Helper()
+	p := browsertest.Open(s.t, s.URL, options...)
+	s.signIn(p, who.Email, storetest.Password)
+	return p
+}
+
+func (s *site) signIn(p *browsertest.Page, email, password string) {
+	s.t.Helper()
+	p.Goto("/sign-in")
+	p.Fill("input[name=email]", email)
+	p.Fill("input[name=password]", password)
+	p.Click(`button:text("Sign in")`)
+	if p.Path() == "/sign-in" {
+		s.t.Fatalf("%s could not sign in: %s", email, p.Text("main"))
+	}
+}
+
+// dump is the whole content of the database, as text.
+func (s *site) dump() string {
+	s.t.Helper()
+	tables, err := s.db.Query(`SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public'`)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var names []string
+	for tables.Next() {
+		var name string
+		if err := tables.Scan(&name); err != nil {
+			s.t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	if err := tables.Err(); err != nil || len(names) < 10 {
+		s.t.Fatal(names, err)
+	}
+	var out strings.Builder
+	for _, name := range names {
+		var text sql.NullString
+		if err := s.db.QueryRow(fmt.Sprintf(`SELECT string_agg(x::text, E'\n') FROM %s AS x`, name)).Scan(&text); err != nil {
+			s.t.Fatal(err)
+		}
+		out.WriteString(name + "\n" + text.String + "\n")
+	}
+	return out.String()
+}
