@@ -39,7 +39,7 @@ async function inputs() {
 }
 
 async function copies() {
-  await copyFile("node_modules/@fontsource-variable/geist/files/geist-latin-wght-normal.woff2", `${dist}/geist.woff2`)
+  await copyFile("node_modules/@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2", `${dist}/figtree.woff2`)
   await copyFile("static/img/mark.svg", `${dist}/mark.svg`)
 }
 

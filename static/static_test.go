@@ -20,7 +20,7 @@ func get(t *testing.T, target, acceptEncoding string) *http.Response {
 
 func TestFilesAreServedForGoodUnderTheirHash(t *testing.T) {
 	for name, contentType := range map[string]string{
-		"app.css": "text/css", "app.js": "text/javascript", "mark.svg": "image/svg+xml", "geist.woff2": "font/woff2",
+		"app.css": "text/css", "app.js": "text/javascript", "mark.svg": "image/svg+xml", "figtree.woff2": "font/woff2",
 	} {
 		res := get(t, Path(name), "")
 		if res.StatusCode != 200 || !strings.HasPrefix(res.Header.Get("Content-Type"), contentType) {

@@ -140,7 +140,9 @@ func lifeOfAKey(t *testing.T, scripts bool, options ...browsertest.Option) {
 	p.WaitFor(`[role=status]:text("You are signed out everywhere.")`)
 }
 
-func apikeySignature(plaintext string) string { return plaintext[len(plaintext)-apikey.SignatureLength:] }
+func apikeySignature(plaintext string) string {
+	return plaintext[len(plaintext)-apikey.SignatureLength:]
+}
 
 // TestPlaintextIsNowhereAfterwards looks for the key everywhere it could have stayed.
 func TestPlaintextIsNowhereAfterwards(t *testing.T) {
@@ -156,7 +158,7 @@ func TestPlaintextIsNowhereAfterwards(t *testing.T) {
 			p.Click("#dialog button[type=submit]")
 			p.WaitFor("#secret-key")
 			plaintext := p.Text("#secret-key")
-			p.AllowErrors("ERR_CACHE_MISS") // Back to a page that a form answered with: the browser asks before it sends the form again
+			p.AllowErrors("ERR_CACHE_MISS")                                    // Back to a page that a form answered with: the browser asks before it sends the form again
 			secret := plaintext[strings.LastIndexByte(plaintext, '_')+1:][:32] // without the signature, which may be seen
 			gone := func(where, text string) {
 				t.Helper()

@@ -20,15 +20,17 @@ const modal = () => find("dialog.modal")
 const showsKey = () => all("[data-plaintext]").some((node) => node.textContent !== "")
 let opener = null
 
-const openModal = () => {
+const showDialog = (content) => {
   const dialog = modal()
-  if (!dialog || !find("#dialog", dialog)?.childElementCount) return
-  dialog.setAttribute("closedby", find("[data-keep-open]", dialog) ? "none" : "closerequest")
-  if (!dialog.open) {
-    opener ??= document.activeElement
-    dialog.showModal()
+  if (dialog?.contains(content)) {
+    dialog.setAttribute("closedby", "keepOpen" in content.dataset ? "none" : "closerequest")
+    if (!dialog.open) {
+      opener ??= document.activeElement
+      dialog.showModal()
+    }
+    dialog.scrollTop = 0
   }
-  const first = find("[data-problems], [autofocus]", dialog) ?? find("h1", dialog)
+  const first = find("[data-problems]", content) ?? find("[autofocus]", content) ?? find("h1", content)
   first?.focus()
 }
 
@@ -86,18 +88,23 @@ const copyText = async (button) => {
     return
   }
   announce("Copied")
+  const draw = (icon) => find("use", button).setAttribute("href", icon)
   button.dataset.copied = ""
-  setTimeout(() => delete button.dataset.copied, 2000)
+  draw("#i-check")
+  setTimeout(() => {
+    delete button.dataset.copied
+    draw("#i-copy")
+  }, 2000)
 }
 
 // --- Menus: arrow keys move between the entries. The browser opens, closes and places them. ---
 
 document.addEventListener("toggle", (event) => {
-  if (event.target.matches?.("[popover].menu") && event.newState === "open") find("a, button", event.target)?.focus()
+  if (event.newState === "open" && event.target.matches(".menu")) find("a, button, select", event.target)?.focus()
 }, true)
 
 document.addEventListener("keydown", (event) => {
-  const menu = event.target.closest?.("[popover].menu")
+  const menu = event.target.closest?.(".menu:not(.panel)")
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key]
   if (!menu || !(step || event.key === "Home" || event.key === "End")) return
   event.preventDefault()
@@ -165,7 +172,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   if (!fresh) return
   localise(fresh)
   countPicks()
-  if (id === "dialog") openModal()
+  if (id === "dialog") showDialog(fresh)
   else announce(find("[data-announce]", fresh)?.textContent.trim())
 })
 
