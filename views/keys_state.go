@@ -15,9 +15,8 @@ type ListState struct {
 	Size int         // rows a page, one of PageSizes; 0 means the default
 }
 
-// PageSizes are the numbers of rows that a page of the list can have; the first is the default: it keeps
-// the first load of the list below 60 KB.
-var PageSizes = []int{25, 50, 100}
+// PageSizes are the numbers of rows that a page of the list can have; the first is the default.
+var PageSizes = []int{50, 25, 100}
 
 // Query writes the state as the list's address carries it: without what is empty or the default.
 func (s ListState) Query() url.Values {

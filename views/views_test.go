@@ -1,0 +1,366 @@
+package views
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/a-h/templ"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+)
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+// hostile is what a person may type and a page must only ever show.
+const hostile = `x" hx-get="/evil" style="a:b" onclick="c"><script>d</script>'&amp;`
+
+func as(role account.Role) Page {
+	return Page{Viewer: Viewer{Actor: account.Actor{MemberID: "m1", Email: "ines@example.com", Name: hostile, Role: role}, Organisation: hostile}, Now: noon, Flash: hostile}
+}
+
+func someKey(status apikey.Status) Key {
+	k := Key{
+		Key: apikey.Key{
+			ID: "0199c2a4-7b3e-7c10-9a4f-3fd1deadbeef", Name: hostile, Environment: apikey.Test, Prefix: "pk_test_7hG2kLm9Qx1A", Signature: "9fK2aQ",
+			Scopes: []string{"read:chat", "read:personas", hostile}, Stored: status, OwnerID: "m2", CreatedBy: "m1",
+			IPAllowlist: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32")}, CreatedAt: noon.AddDate(0, -1, 0), ExpiresAt: noon.AddDate(0, 2, 0),
+		},
+		Owner: account.Person{ID: "m2", Email: "tom@example.com", Name: hostile, Status: account.Suspended}, Creator: account.Person{Email: "ines@example.com"},
+		Workspace: hostile, Process: hostile, Profile: hostile, Requests24h: 1204,
+	}
+	at := noon.Add(-time.Hour)
+	k.Use = apikey.Use{At: &at, Address: hostile, UserAgent: hostile}
+	switch status {
+	case apikey.Rotated:
+		end := noon.Add(6*apikey.Day + time.Hour)
+		k.RotatedAt, k.GraceEndsAt = &at, &end
+	case apikey.Revoked:
+		k.RevokedAt = &at
+	case apikey.Expired:
+		k.Stored, k.ExpiresAt = apikey.Enabled, noon
+	case apikey.Enabled, apikey.Disabled:
+	}
+	return k
+}
+
+func someKeys() []Key {
+	var out []Key
+	for _, s := range apikey.Statuses {
+		out = append(out, someKey(s))
+	}
+	return out
+}
+
+var (
+	policy  = apikey.Policy{LongestLifetime: 180 * apikey.Day, DefaultLifetime: 90 * apikey.Day, LongestGrace: 7 * apikey.Day}
+	options = []Option{{Value: "o1", Label: hostile}, {Value: "o2", Label: "Second", Group: hostile}}
+	wrong   = input.Problems{"": hostile, "name": hostile, "expiresAt": hostile, "scopes": hostile, "workspaceId": hostile, "ipAllowlist": hostile, "email": hostile, "graceSeconds": hostile, "ownerId": hostile}
+)
+
+// pages is every page, filled with hostile text.
+func pages(role account.Role) map[string]templ.Component {
+	p := as(role)
+	old := someKey(apikey.Rotated)
+	event := Event{At: noon, Action: account.EditKey, Who: hostile, Role: account.Admin, Address: hostile, UserAgent: hostile, SessionID: hostile, Changes: []FieldChange{{hostile, hostile, hostile}}}
+	state := ListState{Filter: apikey.Filter{Search: hostile, Status: apikey.Enabled, OwnerID: "o1", Scope: hostile, ExpiresWithin: 12}}
+	out := map[string]templ.Component{
+		"keys":            KeysPage(KeyList{Page: p, State: state, Keys: someKeys(), Newer: "n", Older: "o", Owners: options, Scopes: options, Profiles: options, Workspaces: options, Processes: options}),
+		"keys, none yet":  KeysPage(KeyList{Page: p, NoneYet: true, APIBase: "https://api.example.com"}),
+		"keys, none fit":  KeysPage(KeyList{Page: p, State: state}),
+		"create":          CreateKey(KeyForm{Page: p, Name: hostile, IPAllowlist: hostile, ExpiresDate: hostile, Nonce: hostile, Return: hostile, Problems: wrong, Policy: policy, Catalogue: []Scope{{"read:chat", hostile}}, Workspaces: options, Processes: options, Profiles: options}),
+		"edit":            EditKey(KeyEdit{Page: p, Key: someKey(apikey.Enabled), Name: hostile, Status: hostile, IPAllowlist: hostile, Problems: wrong, Policy: policy, Profiles: options}),
+		"rotate":          RotateKey(KeyRotation{Page: p, Key: someKey(apikey.Enabled), Problems: wrong, Policy: policy}),
+		"transfer":        TransferKey(KeyTransfer{Page: p, Key: someKey(apikey.Enabled), People: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Problems: wrong}),
+		"once":            ShowOnce(IssuedKey{Page: p, Key: someKey(apikey.Enabled), Plaintext: apikey.NewPlaintext(apikey.Live), Old: &old, APIBase: "https://api.example.com"}),
+		"already created": AlreadyCreated(CreatedBefore{Page: p, Key: someKey(apikey.Enabled)}),
+		"conflict":        ConflictPage(KeyConflict{Page: p, Tried: apikey.Disable, Key: someKey(apikey.Enabled), Latest: &event}),
+		"key":             KeyPage(KeyDetail{Page: p, Key: old, Days: 30, Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}, {Day: noon, Accepted: 0}}, Line: someKeys(), Trail: []Event{event}, Older: hostile}),
+		"sessions":        SessionsPage(SessionList{Page: p, Sessions: []Session{{ID: "s1", Address: hostile, UserAgent: hostile, Current: true}, {ID: "s2", UserAgent: hostile}}}),
+		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
+		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
+		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
+	}
+	for _, status := range []int{400, 401, 403, 404, 409, 413, 422, 429, 500, 503} {
+		out[fmt.Sprint("error ", status)] = ErrorPage(Failure{Page: p, Status: status, RequestID: hostile, Roles: []account.Role{account.Owner, account.Admin}, Ask: []account.Person{{Email: hostile, Name: hostile}}, RetryAt: noon.Add(time.Minute), Back: hostile})
+	}
+	for _, c := range []apikey.Change{apikey.Disable, apikey.Enable, apikey.Revoke, apikey.Delete} {
+		out["one: "+string(c)] = ConfirmChange(Confirmation{Page: p, Change: c, Keys: []Key{old}})
+		out["several: "+string(c)] = ConfirmChange(Confirmation{Page: p, Change: c, Several: true, Keys: someKeys(), Unchanged: someKeys()})
+		out["nothing left: "+string(c)] = ConfirmChange(Confirmation{Page: p, Change: c, Several: true, Unchanged: someKeys()})
+		out["nothing chosen: "+string(c)] = ConfirmChange(Confirmation{Page: p, Change: c, Several: true})
+	}
+	return out
+}
+
+func draw(t *testing.T, c templ.Component) string {
+	t.Helper()
+	var b strings.Builder
+	if err := c.Render(context.Background(), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+var (
+	tags       = regexp.MustCompile(`<[a-z][^<>"]*(?:"[^"]*"[^<>"]*)*>`)
+	attributes = regexp.MustCompile(`([^\s"=<>]+)="([^"]*)"`)
+	ids        = regexp.MustCompile(` id="([^"]*)"`)
+)
+
+// The Content-Security-Policy allows no inline style or script, and what people typed must never be an attribute
+// that a browser or htmx acts upon.
+func TestPagesHoldNothingThatThePolicyForbids(t *testing.T) {
+	for name, c := range pages(account.Owner) {
+		html := draw(t, c)
+		for _, tag := range tags.FindAllString(html, -1) {
+			if strings.HasPrefix(tag, "<script") && !strings.Contains(tag, ` src="/static/`) {
+				t.Errorf("%s: a script that is not ours: %s", name, tag)
+			}
+			for _, a := range attributes.FindAllStringSubmatch(tag, -1) {
+				switch key, value := a[1], a[2]; {
+				case key == "style", strings.HasPrefix(key, "on"), strings.HasPrefix(key, "hx-on"):
+					t.Errorf("%s: attribute %s in %s", name, key, tag)
+				case strings.HasPrefix(key, "hx-") && (strings.Contains(value, "evil") || strings.Contains(value, "js:") || strings.Contains(value, "[") && key == "hx-trigger"):
+					t.Errorf("%s: %s=%q", name, key, value)
+				case (key == "href" || key == "src" || key == "action" || key == "formaction") && !strings.HasPrefix(value, "/") && !strings.HasPrefix(value, "#"):
+					t.Errorf("%s: %s=%q leads elsewhere", name, key, value)
+				}
+			}
+		}
+	}
+}
+
+func TestIDsAreUniqueOnAPage(t *testing.T) {
+	for name, c := range pages(account.Owner) {
+		seen := map[string]bool{}
+		for _, m := range ids.FindAllStringSubmatch(draw(t, c), -1) {
+			if seen[m[1]] {
+				t.Errorf("%s: the id %q is there twice", name, m[1])
+			}
+			seen[m[1]] = true
+		}
+	}
+}
+
+func TestEveryPageHasOneHeading(t *testing.T) {
+	for name, c := range pages(account.Owner) {
+		if n := strings.Count(draw(t, c), "<h1"); n != 1 {
+			t.Errorf("%s: %d first headings", name, n)
+		}
+	}
+}
+
+func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
+	for name, c := range pages(account.Owner) {
+		fragment := "dialog"
+		switch {
+		case strings.HasPrefix(name, "keys"):
+			fragment = "keys"
+		case name == "key", name == "sessions", name == "sign in", strings.HasPrefix(name, "set"):
+			continue
+		}
+		var b bytes.Buffer
+		if err := templ.RenderFragments(context.Background(), &b, c, fragment); err != nil {
+			t.Fatal(err)
+		}
+		got := b.String()
+		if !strings.Contains(got, ` id="`+fragment+`"`) || strings.Contains(got, "<html") || strings.Contains(got, `class="nav"`) {
+			t.Errorf("%s: the fragment %q is %.120s", name, fragment, got)
+		}
+	}
+}
+
+func TestThePlaintextStandsOnlyWhereItIsEmptied(t *testing.T) {
+	plaintext := apikey.NewPlaintext(apikey.Live)
+	html := draw(t, ShowOnce(IssuedKey{Page: as(account.Owner), Key: someKey(apikey.Enabled), Plaintext: plaintext}))
+	for _, secret := range []string{plaintext.Reveal(), plaintext.RevealPass()} {
+		rest := regexp.MustCompile(`(?s)<code[^>]* data-plaintext>.*?</code>`).ReplaceAllString(html, "")
+		if !strings.Contains(html, secret) || strings.Contains(rest, secret) {
+			t.Error("the plaintext is missing, or stands where the script does not empty it")
+		}
+	}
+	for name, c := range pages(account.Owner) {
+		if name != "once" && strings.Contains(draw(t, c), "data-plaintext") {
+			t.Errorf("%s: has a place for a plaintext", name)
+		}
+	}
+}
+
+func TestButtonsShowOnlyToThoseWhoMay(t *testing.T) {
+	for _, role := range []account.Role{account.Support, account.Member} {
+		all := pages(role)
+		for _, name := range []string{"keys", "keys, none yet", "key"} {
+			html := draw(t, all[name])
+			for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Revoke, apikey.Delete, Transfer} {
+				if strings.Contains(html, "/"+string(c)+`"`) || strings.Contains(html, "/"+string(c)+"?") {
+					t.Errorf("%s as %s: a link to %s", name, role, c)
+				}
+			}
+			if strings.Contains(html, NewKeyPath) || strings.Contains(html, `name="id"`) {
+				t.Errorf("%s as %s: can create or select", name, role)
+			}
+		}
+	}
+}
+
+func TestAMenuOffersWhatTheStatusAllows(t *testing.T) {
+	owner := as(account.Owner).Viewer
+	for status, want := range map[apikey.Status]string{
+		apikey.Enabled:  "[edit rotate disable transfer revoke delete]",
+		apikey.Disabled: "[edit rotate enable transfer revoke delete]",
+		apikey.Rotated:  "[revoke delete]",
+		apikey.Revoked:  "[delete]",
+		apikey.Expired:  "[delete]",
+	} {
+		if got := fmt.Sprint(changesFor(owner, someKey(status), noon)); got != want {
+			t.Errorf("%s: %s, want %s", status, got, want)
+		}
+	}
+}
+
+func TestUrgencyAtItsBoundaries(t *testing.T) {
+	for _, c := range []struct {
+		left time.Duration
+		want Urgency
+	}{
+		{-time.Second, Urgent}, {0, Urgent}, {7 * apikey.Day, Urgent}, {7*apikey.Day + 1, Soon}, {30 * apikey.Day, Soon}, {30*apikey.Day + 1, Calm},
+	} {
+		k := Key{Key: apikey.Key{Stored: apikey.Enabled, ExpiresAt: noon.Add(c.left)}}
+		if got := k.UrgencyAt(noon); got != c.want {
+			t.Errorf("%v left: %s, want %s", c.left, got, c.want)
+		}
+		k.Stored = apikey.Revoked
+		if got := k.UrgencyAt(noon); got != Moot {
+			t.Errorf("revoked, %v left: %s", c.left, got)
+		}
+	}
+}
+
+func TestAChipLeadsToTheListWithoutItsFilter(t *testing.T) {
+	m := KeyList{Owners: []Option{{Value: "m2", Label: "Tom"}}, State: ListState{
+		Filter: apikey.Filter{Search: "a&b", Status: apikey.Disabled, OwnerID: "m2", ExpiresWithin: 30}, Sort: apikey.Sort{By: apikey.ByName}, Size: 100,
+	}}
+	want := []chip{
+		{"Search: a&b", "/account/api-keys?expires=30&owner=m2&size=100&sort=name&status=disabled"},
+		{"Status: Disabled", "/account/api-keys?expires=30&owner=m2&q=a%26b&size=100&sort=name"},
+		{"Owner: Tom", "/account/api-keys?expires=30&q=a%26b&size=100&sort=name&status=disabled"},
+		{"Expires within 30 days", "/account/api-keys?owner=m2&q=a%26b&size=100&sort=name&status=disabled"},
+	}
+	if got := m.chips(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if got := m.cleared(); got != "/account/api-keys?size=100&sort=name" {
+		t.Error(got)
+	}
+	if got := (KeyList{State: ListState{Size: 50, Sort: apikey.Newest}}).here(); got != KeysPath {
+		t.Errorf("the list as it is first seen has the address %s", got)
+	}
+}
+
+func TestASortedColumnTurnsRound(t *testing.T) {
+	var s ListState
+	for by, want := range map[apikey.Order]string{
+		apikey.ByCreation: KeysPath + "?sort=created", apikey.ByName: KeysPath + "?sort=name",
+		apikey.ByUse: KeysPath + "?sort=-used", apikey.ByExpiry: KeysPath + "?sort=expires",
+	} {
+		if got := s.sortedBy(by); got != want {
+			t.Errorf("%s: %s, want %s", by, got, want)
+		}
+	}
+	s.Sort = apikey.Sort{By: apikey.ByName}
+	if got := s.sortedBy(apikey.ByName); got != KeysPath+"?sort=-name" || s.ariaSort(apikey.ByName) != "ascending" || s.ariaSort(apikey.ByUse) != "" {
+		t.Error(got)
+	}
+}
+
+func TestAWayBackStaysHere(t *testing.T) {
+	for back, want := range map[string]string{
+		"": KeysPath, "/account/api-keys?q=x": "/account/api-keys?q=x", "https://evil.example": KeysPath, "//evil.example": KeysPath, `/\evil.example`: KeysPath, "javascript:x": KeysPath,
+	} {
+		if got := backTo(back); got != want {
+			t.Errorf("%q leads to %q", back, got)
+		}
+	}
+}
+
+func TestFormsOfferWhatThePolicyAllows(t *testing.T) {
+	form := KeyForm{Policy: policy}
+	if got := fmt.Sprint(form.lifetimes()); strings.Contains(got, "365") || !strings.Contains(got, "180d") || form.lifetime() != "90d" {
+		t.Error(got, form.lifetime())
+	}
+	rotation := KeyRotation{Policy: policy}
+	if got := rotation.graces(); len(got) != 4 || rotation.grace() != "86400" {
+		t.Error(got, rotation.grace())
+	}
+	rotation.Policy.LongestGrace = 0
+	if got := rotation.graces(); len(got) != 1 || rotation.grace() != "0" {
+		t.Error(got, rotation.grace())
+	}
+}
+
+func TestAnExpiryDateIsTheDayThatEndsThen(t *testing.T) {
+	midnight := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
+	for at, want := range map[time.Time]string{midnight: "2027-01-31", midnight.Add(time.Hour): "2027-02-01", midnight.Add(-time.Hour): "2027-01-31"} {
+		if got := ExpiryDate(at); got != want {
+			t.Errorf("%v: %s, want %s", at, got, want)
+		}
+	}
+}
+
+func TestWhatIsLeftIsCounted(t *testing.T) {
+	for d, want := range map[time.Duration]string{6*apikey.Day + time.Hour: "6 more days", time.Hour: "1 more hour", time.Second: "less than a minute more"} {
+		if got := remaining(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestTheChartReachesItsCeiling(t *testing.T) {
+	for most, want := range map[int64]int64{0: 1, 1: 1, 3: 5, 5: 5, 6: 10, 999: 1000, 1001: 2000, 6650: 10000} {
+		m := KeyDetail{Usage: []apikey.DayUsage{{Accepted: most}}}
+		if got := m.ceiling(); got != want {
+			t.Errorf("%d: %d, want %d", most, got, want)
+		}
+	}
+	m := KeyDetail{Usage: []apikey.DayUsage{{Accepted: 5, Refused: 5}}}
+	if b := m.bars()[0]; b.AcceptedY != "50.00" || b.RefusedY != "0.00" || b.Refused != "50.00" {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestBrowsersAreNamedAsPeopleKnowThem(t *testing.T) {
+	for agent, want := range map[string]string{
+		"Mozilla/5.0 (X11; Linux x86_64; rv:146.0) Gecko/20100101 Firefox/146.0":                                                                  "Firefox on Linux",
+		"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36 Edg/150.0.0.0":           "Edge on Windows",
+		"Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/19.0 Mobile/15E148 Safari/604.1": "Safari on iPhone",
+		"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/150.0.0.0 Safari/537.36":                   "Chrome on macOS",
+		"curl/8.5.0": "curl/8.5.0", "": "Unknown browser",
+	} {
+		if got := browser(agent); got != want {
+			t.Errorf("%s: %q, want %q", agent, got, want)
+		}
+	}
+}
+
+func TestConfirmationsSayWhatStays(t *testing.T) {
+	m := Confirmation{Page: as(account.Owner), Change: apikey.Revoke, Several: true, Keys: someKeys()[:1], Unchanged: []Key{someKey(apikey.Revoked), someKey(apikey.Revoked)}}
+	if got := m.unchanged(); got != "2 of these are already revoked and stay as they are." {
+		t.Error(got)
+	}
+	m.Unchanged = []Key{someKey(apikey.Revoked), someKey(apikey.Expired)}
+	if got := m.unchanged(); got != "2 of these can’t be revoked any more and stay as they are." {
+		t.Error(got)
+	}
+	m = Confirmation{Page: as(account.Owner), Change: apikey.Revoke, Keys: []Key{someKey(apikey.Rotated)}}
+	if m.title() != "Stop the old key now?" || m.path() != KeysPath+"/"+m.Keys[0].ID+"/revoke" || m.style() != "btn-error" {
+		t.Error(m.title(), m.path(), m.style())
+	}
+}
