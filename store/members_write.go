@@ -12,3 +12,9 @@ func (tx *Tx) SetMemberStatus(id string, status account.Status) (before account.
 	_, err = tx.ExecContext(tx.ctx, `UPDATE members SET status = $3 WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id, status)
 	return r.person(), tidy(err)
 }
+
+// SetPassword stores the hash of a member's new password.
+func (tx *Tx) SetPassword(id, hash string) error {
+	result, err := tx.ExecContext(tx.ctx, `UPDATE members SET password_hash = $3 WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id, hash)
+	return oneRow(result, err)
+}

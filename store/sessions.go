@@ -79,10 +79,10 @@ func (tx *Tx) EndSession(id string) error {
 	return oneRow(result, err)
 }
 
-// EndAllSessions ends all of the actor's own sessions, and returns their ids.
-func (tx *Tx) EndAllSessions() ([]string, error) {
+// EndAllSessions ends every session of a member, and returns their ids.
+func (tx *Tx) EndAllSessions(memberID string) ([]string, error) {
 	var ended []string
 	err := tx.SelectContext(tx.ctx, &ended, `UPDATE sessions SET ended_at = $3
-		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL RETURNING id`, tx.actor.OrgID, tx.actor.MemberID, tx.now)
+		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL RETURNING id`, tx.actor.OrgID, memberID, tx.now)
 	return ended, tidy(err)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -120,6 +121,31 @@ func TestAPasswordIsOneLineOfStandardInput(t *testing.T) {
 	if code != exitUsage || !strings.Contains(stderr.String(), "no password") {
 		t.Errorf("exit %d, %q", code, stderr.String())
 	}
+}
+
+func TestALostPasswordIsSetAnew(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	ring := keyring.New(open(t, env))
+	session, err := ring.SignIn(t.Context(), keyring.Visitor{}, "ada@acme.test", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fresh = "nine loud geese swim"
+	set := func(email string) []string { return []string{"user", "password", "--email", email, "--password-stdin"} }
+	moonlatch(t, env, "short\n", set("ada@acme.test")...).expect(t, exitUsage, "the password: ")
+	moonlatch(t, env, fresh+"\n", set("nobody@acme.test")...).expect(t, exitFailed, "has no account")
+	moonlatch(t, env, fresh+"\n", set("ADA@acme.test")...).expect(t, exitDone, "signed out everywhere")
+	if _, _, err := ring.Actor(t.Context(), keyring.Visitor{}, session.ID); !errors.Is(err, keyring.ErrNotFound) {
+		t.Errorf("the old session lives: %v", err)
+	}
+	if _, err := ring.SignIn(t.Context(), keyring.Visitor{}, "ada@acme.test", password); !errors.Is(err, keyring.ErrCredentials) {
+		t.Errorf("the old password: %v", err)
+	}
+	if _, err := ring.SignIn(t.Context(), keyring.Visitor{}, "ada@acme.test", fresh); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+	moonlatch(t, env, "", "audit", "verify").expect(t, exitDone, "holds")
 }
 
 func TestAnAlteredAuditEventIsNamed(t *testing.T) {

@@ -49,6 +49,36 @@ func (p *program) createUser(ctx context.Context, c *cli.Command) error {
 	})
 }
 
+func (p *program) userPasswordCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "password",
+		Usage: "set a new password for somebody who has lost theirs, and end their sessions",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` of the account", Required: true},
+			&cli.BoolFlag{Name: "password-stdin", Usage: "read the password, one line, from standard input", Required: true},
+		},
+		Action: p.configured(p.setPassword),
+	}
+}
+
+func (p *program) setPassword(ctx context.Context, c *cli.Command) error {
+	password, err := readLine(p.stdin)
+	if err != nil {
+		return err
+	}
+	return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
+		member, err := ring.SetPassword(ctx, c.String("email"), password)
+		if errors.Is(err, keyring.ErrNotFound) {
+			return errors.New("this e-mail address has no account")
+		}
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s has a new password and is signed out everywhere.\n", member.Email)
+		return err
+	})
+}
+
 // maxLine bounds a password's line in bytes, far above what a password may have.
 const maxLine = 4096
 

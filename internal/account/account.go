@@ -58,6 +58,7 @@ const (
 const (
 	SetUp         Action = "organisation.created"
 	CreateMember  Action = "member.created"
+	ResetPassword Action = "member.password_reset"
 	SignIn        Action = "session.started"
 	EndSession    Action = "session.ended"
 	SuspendMember Action = "member.suspended"
@@ -86,6 +87,7 @@ var allowed = map[Action][]Role{
 
 	SetUp:         {},
 	CreateMember:  {Owner},
+	ResetPassword: {}, // the operator's alone
 	SignIn:        {Owner, Admin, Support, Member},
 	EndSession:    {Owner, Admin, Support, Member},
 	SuspendMember: {Owner},

@@ -89,13 +89,14 @@ func (r *Keyring) beginSession(ctx context.Context, from Visitor, who account.Pe
 	var session Session
 	err := r.store.Mutate(ctx, actor, account.SignIn, func(tx *store.Tx) (changes []audit.Change, err error) {
 		session, err = tx.InsertSession(SessionLifetime)
-		return []audit.Change{{Subject: sessionSubject(session.ID, actor), After: audit.Facts{"expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
+		return []audit.Change{{Subject: sessionSubject(session.ID, actor.Email), After: audit.Facts{"expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
 	})
 	return session, err
 }
 
-func sessionSubject(id string, actor account.Actor) audit.Subject {
-	return audit.Subject{Kind: "session", ID: id, Name: actor.Email}
+// sessionSubject names a session by whose it is.
+func sessionSubject(id, email string) audit.Subject {
+	return audit.Subject{Kind: "session", ID: id, Name: email}
 }
 
 // Actor returns who is behind a session at this moment, and their organisation's name; ErrNotFound when the session
@@ -114,22 +115,26 @@ func (r *Keyring) Sessions(ctx context.Context, actor account.Actor) ([]Session,
 // EndSession ends one of the actor's own sessions; ErrNotFound when it is not theirs or has ended.
 func (r *Keyring) EndSession(ctx context.Context, actor account.Actor, id string) error {
 	return r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
-		return []audit.Change{sessionEnded(id, actor, tx.Now())}, tx.EndSession(id)
+		return []audit.Change{sessionEnded(tx, id, actor.Email)}, tx.EndSession(id)
 	})
 }
 
 // EndAllSessions signs the actor out everywhere.
 func (r *Keyring) EndAllSessions(ctx context.Context, actor account.Actor) error {
 	return r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
-		ended, err := tx.EndAllSessions()
-		var changes []audit.Change
-		for _, id := range ended {
-			changes = append(changes, sessionEnded(id, actor, tx.Now()))
-		}
-		return changes, err
+		return endAllSessions(tx, actor.MemberID, actor.Email)
 	})
 }
 
-func sessionEnded(id string, actor account.Actor, now time.Time) audit.Change {
-	return audit.Change{Subject: sessionSubject(id, actor), After: audit.Facts{"endedAt": now.Format(time.RFC3339)}}
+func endAllSessions(tx *store.Tx, memberID, email string) ([]audit.Change, error) {
+	ended, err := tx.EndAllSessions(memberID)
+	var changes []audit.Change
+	for _, id := range ended {
+		changes = append(changes, sessionEnded(tx, id, email))
+	}
+	return changes, err
+}
+
+func sessionEnded(tx *store.Tx, id, email string) audit.Change {
+	return audit.Change{Subject: sessionSubject(id, email), After: audit.Facts{"endedAt": tx.Now().Format(time.RFC3339)}}
 }

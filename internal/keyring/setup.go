@@ -173,6 +173,34 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 	return person, err
 }
 
+// SetPassword gives a member a new password and ends their sessions. It is the operator's, for who has lost theirs.
+// Errors: input.Problems (password), ErrNotFound.
+func (r *Keyring) SetPassword(ctx context.Context, email, password string) (account.Person, error) {
+	email, err := input.Email(email)
+	problems := input.Problems{}
+	problems.Add("email", err)
+	problems.Add("password", checkPassword(password, email))
+	if err := problems.Err(); err != nil {
+		return account.Person{}, err
+	}
+	member, err := r.store.CredentialsByEmail(ctx, email)
+	if err != nil {
+		return account.Person{}, err
+	}
+	hash, err := r.passwords.hash(ctx, password)
+	if err != nil {
+		return account.Person{}, err
+	}
+	err = r.store.Mutate(ctx, Operator(member.OrgID), account.ResetPassword, func(tx *store.Tx) ([]audit.Change, error) {
+		if err := tx.SetPassword(member.ID, hash); err != nil {
+			return nil, err
+		}
+		changes, err := endAllSessions(tx, member.ID, member.Email)
+		return append(changes, audit.Change{Subject: audit.Subject{Kind: "member", ID: member.ID, Name: member.Email}, After: audit.Facts{"password": "set anew"}}), err
+	})
+	return member.Person, err
+}
+
 // MemberByEmail finds a member for the operator's commands.
 func (r *Keyring) MemberByEmail(ctx context.Context, organisation, email string) (account.Person, error) {
 	email, err := input.Email(email)

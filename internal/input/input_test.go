@@ -1,0 +1,68 @@
+package input
+
+import (
+	"errors"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+func TestLineIsCleanedOrRefused(t *testing.T) {
+	for text, want := range map[string]string{"  a b ": "a b", "e\u0301": "é", "": "", "日本語 🙂": "日本語 🙂", "\t\n": ""} {
+		if got, err := Line(text); got != want || err != nil {
+			t.Errorf("%q is %q, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"a\x00b", "a\nb", "a\u202eb", "a\u200bb", "a\u2028b", "\xff", "a\x7fb", "a\u0085b", "\ufeffa"} {
+		if got, err := Line(bad); err == nil {
+			t.Errorf("%q was taken as %q", bad, got)
+		}
+	}
+}
+
+func TestVariantsOfAnAddressAreOneAccount(t *testing.T) {
+	for _, text := range []string{"Ada@Example.com", " ada@example.COM ", "ａｄａ@example.com"} {
+		if got, err := Email(text); got != "ada@example.com" || err != nil {
+			t.Errorf("%q is %q, %v", text, got, err)
+		}
+	}
+	for _, bad := range []string{"", "a", "@b", "a@", "a b@c", "a@b\x00", "a,b@c", "<a@b>"} {
+		if got, err := Email(bad); err == nil {
+			t.Errorf("%q was taken as %q", bad, got)
+		}
+	}
+}
+
+func FuzzLine(f *testing.F) {
+	f.Add("a\u202eb")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := Line(text)
+		if err != nil {
+			return
+		}
+		again, err := Line(got)
+		if err != nil || again != got || !utf8.ValidString(got) || !norm.NFC.IsNormalString(got) {
+			t.Fatalf("%q is %q, which is not clean", text, got)
+		}
+		for _, r := range got {
+			if unicode.IsControl(r) {
+				t.Fatalf("%q kept %q", text, r)
+			}
+		}
+	})
+}
+
+func TestProblemsAreAnErrorOnlyWhenThereAreAny(t *testing.T) {
+	p := Problems{}
+	p.Add("name", nil)
+	if p.Err() != nil || ProblemsIn(p.Err()) != nil || ProblemsIn(errors.New("x")) != nil {
+		t.Error("no problem is a problem")
+	}
+	p.Add("name", Sentence("First."))
+	p.Add("name", Sentence("Second."))
+	if got := ProblemsIn(p.Err()); got["name"] != "First." {
+		t.Errorf("%v", got)
+	}
+}
