@@ -180,25 +180,22 @@ func did(c apikey.Change) string {
 	return string(c)
 }
 
-// happened is an audit action in words, after "who".
+// happenings are the audit actions on a key in words, after "who".
+var happenings = map[account.Action]string{
+	account.IssueKey:    "created the key",
+	account.EditKey:     "edited the key",
+	account.DisableKey:  "disabled the key",
+	account.EnableKey:   "enabled the key",
+	account.RotateKey:   "rotated the key",
+	account.RevokeKey:   "revoked the key",
+	account.DeleteKey:   "deleted the key",
+	account.TransferKey: "gave the key another owner",
+}
+
+// happened is an audit action in words; one that has none stands for itself.
 func happened(a account.Action) string {
-	switch a {
-	case account.IssueKey:
-		return "created the key"
-	case account.EditKey:
-		return "edited the key"
-	case account.DisableKey:
-		return "disabled the key"
-	case account.EnableKey:
-		return "enabled the key"
-	case account.RotateKey:
-		return "rotated the key"
-	case account.RevokeKey:
-		return "revoked the key"
-	case account.DeleteKey:
-		return "deleted the key"
-	case account.TransferKey:
-		return "gave the key another owner"
+	if words, known := happenings[a]; known {
+		return words
 	}
 	return string(a)
 }
