@@ -62,15 +62,19 @@ func (u Urgency) icon() string {
 	return ""
 }
 
-// dot gives a status its shape and colour; the word beside it says the same.
-func dot(s apikey.Status) string {
-	switch s {
+// dotAt gives a key's status its shape and colour; the word beside it says the same. A hollow dot is a key that
+// is refused but could be, or once was, accepted.
+func (k Key) dotAt(now time.Time) string {
+	switch k.StatusAt(now) {
 	case apikey.Enabled:
 		return "dot good-text"
 	case apikey.Disabled:
 		return "dot muted hollow"
 	case apikey.Rotated:
-		return "dot info-text"
+		if k.InGraceAt(now) {
+			return "dot info-text"
+		}
+		return "dot info-text hollow"
 	case apikey.Expired:
 		return "dot warn-text hollow"
 	case apikey.Revoked:

@@ -260,7 +260,7 @@ func TestAChipLeadsToTheListWithoutItsFilter(t *testing.T) {
 	if got := m.cleared(); got != "/account/api-keys?size=100&sort=name" {
 		t.Error(got)
 	}
-	if got := (KeyList{State: ListState{Size: 50, Sort: apikey.Newest}}).here(); got != KeysPath {
+	if got := (KeyList{State: ListState{Size: PageSizes[0], Sort: apikey.Newest}}).here(); got != KeysPath {
 		t.Errorf("the list as it is first seen has the address %s", got)
 	}
 }
