@@ -85,9 +85,9 @@ func (k Key) dotAt(now time.Time) string {
 
 // remaining is a length of time that is still left: "6 more days".
 func remaining(d time.Duration) string {
-	number, unit, plain := strings.Cut(ui.Span(d), " ")
+	number, unit, plain := strings.Cut(ui.Left(d), " ")
 	if _, err := strconv.Atoi(number); err != nil || !plain {
-		return ui.Span(d) + " more"
+		return ui.Left(d) + " more"
 	}
 	return number + " more " + unit
 }

@@ -19,7 +19,8 @@ func Ago(at, now time.Time) string {
 	return "just now"
 }
 
-// Until says how far away something is: "in 12 days", "in less than a minute"; or how long it is past.
+// Until says how far away something is, to the nearest unit: "in 12 days", "in less than a minute"; or how long it is
+// past.
 func Until(at, now time.Time) string {
 	d := at.Sub(now)
 	switch {
@@ -28,7 +29,25 @@ func Until(at, now time.Time) string {
 	case d < time.Minute:
 		return "in less than a minute"
 	}
-	return "in " + Span(d)
+	return "in " + Left(d)
+}
+
+// Left is a length of time that is still to come, to the nearest unit: what was made to last for 90 days has 90 days
+// left a minute later.
+func Left(d time.Duration) string {
+	switch {
+	case d >= 730*day:
+		d += 365 * day / 2
+	case d >= 100*day:
+		d += 365 * day / 24
+	case d >= 2*day:
+		d += day / 2
+	case d >= time.Hour:
+		d += time.Hour / 2
+	case d >= time.Minute:
+		d += time.Minute / 2
+	}
+	return Span(d)
 }
 
 // Span is a length of time in its largest unit, rounded down: "3 minutes", "26 hours", "90 days", "7 months".

@@ -25,7 +25,13 @@ func TestTimesAreSaidAsPeopleSayThem(t *testing.T) {
 		{30 * time.Second, "just now", "in less than a minute"},
 		{time.Hour, "just now", "in 1 hour"},
 		{12 * day, "just now", "in 12 days"},
-		{12*day - time.Nanosecond, "just now", "in 11 days"},
+		{12*day - time.Nanosecond, "just now", "in 12 days"},
+		{11*day + 13*time.Hour, "just now", "in 12 days"},
+		{11*day + 11*time.Hour, "just now", "in 11 days"},
+		{90*day - time.Minute, "just now", "in 90 days"},
+		{180*day - time.Minute, "just now", "in 6 months"},
+		{365*day - time.Minute, "just now", "in 12 months"},
+		{24*time.Hour - time.Second, "just now", "in 24 hours"},
 		{365 * day, "just now", "in 12 months"},
 	} {
 		at := now.Add(c.offset)
