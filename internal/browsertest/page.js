@@ -37,14 +37,15 @@
         const box = e.getClientRects()[0];
         return { x: box.left + box.width / 2, y: box.top + box.height / 2 };
       };
+      const reached = (hit) => hit && (e.contains(hit) || hit.closest("label")?.control === e);
       let { x, y } = middle();
-      if (x < 0 || y < 0 || x >= innerWidth || y >= innerHeight) {
+      if (!reached(document.elementFromPoint(x, y))) { // a person would scroll to it, also inside a dialog
         e.scrollIntoView({ block: "center", inline: "center", behavior: "instant" });
         ({ x, y } = middle());
       }
       const hit = document.elementFromPoint(x, y);
       if (!hit) return { problem: "it is outside the window" };
-      if (!e.contains(hit) && hit.closest("label")?.control !== e) return { problem: "it is covered by " + name(hit) };
+      if (!reached(hit)) return { problem: "it is covered by " + name(hit) };
       return { x, y };
     },
 

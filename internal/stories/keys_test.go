@@ -116,18 +116,7 @@ func lifeOfAKey(t *testing.T, scripts bool, options ...browsertest.Option) {
 	}
 
 	// Every change is in the log, and the log holds together.
-	var actions []string
-	rows, err := s.db.Query(`SELECT action FROM audit_events WHERE org_id = $1 AND subject_kind = 'key' ORDER BY seq`, org.ID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for rows.Next() {
-		var action string
-		if err := rows.Scan(&action); err != nil {
-			t.Fatal(err)
-		}
-		actions = append(actions, action)
-	}
+	actions := s.column(`SELECT action FROM audit_events WHERE org_id = $1 AND subject_kind = 'key' ORDER BY seq`, org.ID)
 	if got, want := strings.Join(actions, " "), "key.issued key.edited key.disabled key.enabled key.rotated key.rotated key.revoked key.deleted"; got != want {
 		t.Errorf("the log says %s", got)
 	}

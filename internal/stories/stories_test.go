@@ -102,20 +102,9 @@ func (s *site) signIn(p *browsertest.Page, email, password string) {
 // dump is the whole content of the database, as text.
 func (s *site) dump() string {
 	s.t.Helper()
-	tables, err := s.db.Query(`SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public'`)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var names []string
-	for tables.Next() {
-		var name string
-		if err := tables.Scan(&name); err != nil {
-			s.t.Fatal(err)
-		}
-		names = append(names, name)
-	}
-	if err := tables.Err(); err != nil || len(names) < 10 {
-		s.t.Fatal(names, err)
+	names := s.column(`SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public'`)
+	if len(names) < 10 {
+		s.t.Fatal(names)
 	}
 	var out strings.Builder
 	for _, name := range names {
@@ -126,4 +115,26 @@ func (s *site) dump() string {
 		out.WriteString(name + "\n" + text.String + "\n")
 	}
 	return out.String()
+}
+
+// column reads a column of texts.
+func (s *site) column(query string, args ...any) []string {
+	s.t.Helper()
+	rows, err := s.db.Query(query, args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			s.t.Fatal(err)
+		}
+		out = append(out, text)
+	}
+	if err := rows.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return out
 }
