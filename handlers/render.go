@@ -14,25 +14,24 @@ import (
 )
 
 // render answers with a page, or with the one fragment of it that htmx asks for: a fragment's name is its DOM id and
-// its htmx target. This is the only place that asks whether htmx called.
+// its htmx target. A page without that fragment (an error) is shown in the dialog. This is the only place that asks
+// whether htmx called.
 func (h *handler) render(c echo.Context, status int, page templ.Component) error {
 	var body bytes.Buffer
-	ctx := c.Request().Context()
-	name := wantedFragment(c.Request())
-	if name != "" {
+	ctx, header := c.Request().Context(), c.Response().Header()
+	if name := wantedFragment(c.Request()); name != "" {
 		if err := templ.RenderFragments(ctx, &body, page, name); err != nil {
 			return err
 		}
-	}
-	header := c.Response().Header()
-	if body.Len() == 0 { // the page has no such part: it takes the place of the whole document
-		if name != "" {
-			header.Set("HX-Retarget", "body")
+		if body.Len() == 0 {
+			header.Set("HX-Retarget", "#dialog")
 			header.Set("HX-Reswap", "outerHTML")
+			if err := templ.RenderFragments(ctx, &body, page, "dialog"); err != nil {
+				return err
+			}
 		}
-		if err := page.Render(ctx, &body); err != nil {
-			return err
-		}
+	} else if err := page.Render(ctx, &body); err != nil {
+		return err
 	}
 	header.Set("Cache-Control", "no-store")
 	header.Add("Vary", "HX-Request, HX-Target")
