@@ -57,14 +57,18 @@ func New(o Options) http.Handler {
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		h.secureHeaders,
 		refuseBrokenText,
-		middleware.BodyLimit("64K"),
+		middleware.BodyLimit("64KiB"),
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
 	)
-	e.Use(peopleOnly(echo.WrapMiddleware(h.sessions.LoadAndSave)), peopleOnly(h.identify), peopleOnly(h.refuseCrossOrigin))
+	e.Use(peopleOnly(h.loadCookie), peopleOnly(h.identify), peopleOnly(h.refuseCrossOrigin))
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
 	for _, r := range routes {
-		e.Add(r.method, r.path, func(c echo.Context) error { return r.handle(h, c) }, h.enforce(r.policy))
+		handle := func(c echo.Context) error { return r.handle(h, c) }
+		e.Add(r.method, r.path, handle, h.enforce(r.policy))
+		if r.method == get {
+			e.HEAD(r.path, handle, h.enforce(r.policy)) // the same answer without its body (RFC 9110, 9.3.2)
+		}
 	}
 	return e
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/input"
@@ -66,6 +67,13 @@ func (h *handler) fillListOptions(c echo.Context, model *views.KeyList) error {
 	owners, err := h.keyring.KeyOwners(c.Request().Context(), actorOf(c))
 	if err != nil {
 		return err
+	}
+	if id := model.State.OwnerID; id != "" && !slices.ContainsFunc(owners, func(p account.Person) bool { return p.ID == id }) {
+		person, err := h.keyring.Person(c.Request().Context(), actorOf(c), id) // who owns no key any more, or is one of very many
+		if err != nil {
+			return err
+		}
+		owners = append(owners, person)
 	}
 	for _, p := range owners {
 		model.Owners = append(model.Owners, views.Option{Value: p.ID, Label: p.Email})

@@ -109,17 +109,14 @@ func (h *handler) newKey(c echo.Context) error {
 	case err != nil:
 		return err
 	}
-	return h.showOnce(c, views.IssuedKey{Return: form.Return, Plaintext: plaintext}, key.ID)
+	return h.showOnce(c, views.IssuedKey{Return: form.Return, Key: views.Key{Key: key}, Plaintext: plaintext})
 }
 
-// showOnce answers with the page that holds a plaintext: the only one that ever does.
-func (h *handler) showOnce(c echo.Context, model views.IssuedKey, id string) error {
-	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), id)
-	if err != nil {
-		return err
-	}
-	model.Page, model.Key, model.APIBase = h.page(c), keyView(row), apiBase
-	return h.render(c, http.StatusCreated, views.ShowOnce(model))
+// showOnce answers with the page that holds a plaintext: the only one that ever does. The key is committed by now, so
+// nothing on this way asks the database for more, lest the plaintext be lost.
+func (h *handler) showOnce(c echo.Context, model views.IssuedKey) error {
+	model.Page, model.APIBase = views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}, apiBase
+	return h.draw(c, http.StatusCreated, views.ShowOnce(model))
 }
 
 func (h *handler) refuseKeyForm(c echo.Context, form views.KeyForm, problems input.Problems) error {
@@ -256,7 +253,9 @@ func (h *handler) rotateKey(c echo.Context) error {
 	case err != nil:
 		return err
 	}
-	return h.showOnce(c, views.IssuedKey{Return: returnPath(c), Plaintext: rotation.Plaintext, Old: &views.Key{Key: rotation.Old}}, rotation.New.ID)
+	return h.showOnce(c, views.IssuedKey{
+		Return: returnPath(c), Key: views.Key{Key: rotation.New}, Plaintext: rotation.Plaintext, Old: &views.Key{Key: rotation.Old},
+	})
 }
 
 // readGrace reads seconds; what is no number of seconds becomes one that no policy allows.

@@ -14,9 +14,16 @@ import (
 )
 
 // render answers with a page, or with the one fragment of it that htmx asks for: a fragment's name is its DOM id and
-// its htmx target. A page without that fragment (an error) is shown in the dialog. This is the only place that asks
-// whether htmx called.
+// its htmx target. A page without that fragment (an error) is shown in the dialog. Only this file asks whether htmx
+// called.
 func (h *handler) render(c echo.Context, status int, page templ.Component) error {
+	if err := h.saveCookie(c); err != nil {
+		return err
+	}
+	return h.draw(c, status, page)
+}
+
+func (h *handler) draw(c echo.Context, status int, page templ.Component) error {
 	var body bytes.Buffer
 	ctx, header := c.Request().Context(), c.Response().Header()
 	if name := wantedFragment(c.Request()); name != "" {
@@ -55,6 +62,9 @@ func wantedFragment(r *http.Request) string {
 
 // goTo sends the browser to another page: htmx is told to leave this one, where a redirect would be swapped in.
 func (h *handler) goTo(c echo.Context, path string) error {
+	if err := h.saveCookie(c); err != nil {
+		return err
+	}
 	c.Response().Header().Set("Cache-Control", "no-store")
 	if c.Request().Header.Get("HX-Request") == "true" {
 		c.Response().Header().Set("HX-Redirect", path)

@@ -14,7 +14,9 @@ func TestFragmentIsTheSamePartOfTheSamePage(t *testing.T) {
 	s := newSite(t)
 	s.issue("shown")
 	admin := s.as(s.org.Admin)
-	htmx := func(target string) map[string]string { return map[string]string{"HX-Request": "true", "HX-Target": target} }
+	htmx := func(target string) map[string]string {
+		return map[string]string{"HX-Request": "true", "HX-Target": target}
+	}
 	whole := admin.get(views.KeysPath)
 	part := admin.send(http.MethodGet, views.KeysPath, nil, htmx("section#keys"))
 	if part.status != http.StatusOK || strings.Contains(part.body, "<html") || !strings.HasPrefix(strings.TrimSpace(part.body), `<section id="keys"`) || !strings.Contains(whole.body, strings.TrimSpace(part.body)[:200]) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
@@ -25,12 +26,49 @@ func (h *handler) newSessions(cookies scs.CtxStore) *scs.SessionManager {
 		m.Cookie.Name = "__Host-moonlatch"
 		m.Cookie.Secure = true
 	}
-	m.ErrorFunc = func(w http.ResponseWriter, r *http.Request, err error) {
-		h.log.Error("cookie session failed", "error", err)
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "Moonlatch can't reach its database. It comes back by itself; try again in a few seconds.", http.StatusServiceUnavailable)
-	}
 	return m
+}
+
+const cookieLoaded = "cookie" // in echo's context
+
+// loadCookie brings the data behind the cookie into the request's context. It does what scs's own middleware does, but
+// an error ends in a page of ours.
+func (h *handler) loadCookie(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		token := ""
+		if cookie, err := c.Request().Cookie(h.sessions.Cookie.Name); err == nil {
+			token = cookie.Value
+		}
+		ctx, err := h.sessions.Load(c.Request().Context(), token)
+		if err != nil {
+			return err
+		}
+		c.SetRequest(c.Request().WithContext(ctx))
+		c.Set(cookieLoaded, true)
+		c.Response().Header().Add("Vary", "Cookie")
+		return next(c)
+	}
+}
+
+// saveCookie stores what a request changed of the data behind the cookie. It comes before the first byte of an answer.
+func (h *handler) saveCookie(c echo.Context) error {
+	if c.Get(cookieLoaded) == nil {
+		return nil
+	}
+	ctx := c.Request().Context()
+	switch h.sessions.Status(ctx) {
+	case scs.Modified:
+		token, expiry, err := h.sessions.Commit(ctx)
+		if err != nil {
+			return err
+		}
+		h.sessions.WriteSessionCookie(ctx, c.Response(), token, expiry)
+	case scs.Destroyed:
+		h.sessions.WriteSessionCookie(ctx, c.Response(), "", time.Time{})
+	case scs.Unmodified:
+	}
+	c.Set(cookieLoaded, nil)
+	return nil
 }
 
 // Notices that the sign-in page can be asked to show.

@@ -29,14 +29,15 @@ func (s *Store) ForgetAttempts(ctx context.Context, subject string) error {
 	return tidy(err)
 }
 
-// Sweep removes what has served its time: cookies, tombstones, attempts, setup links, and after 24 hours the
-// requests by which a repeated issue is recognised.
+// Sweep removes what has served its time: cookies, tombstones, attempts, setup links, after 24 hours the requests by
+// which a repeated issue is recognised, and after 30 days the sessions that are over.
 func (s *Store) Sweep(ctx context.Context) error {
 	now := s.Now()
 	for _, statement := range []string{
 		`DELETE FROM cookie_sessions WHERE expires_at <= $1`,
 		`DELETE FROM sign_in_attempts WHERE window_ends_at <= $1`,
 		`DELETE FROM setup_links WHERE expires_at <= $1`,
+		`DELETE FROM sessions WHERE expires_at <= $1::timestamptz - interval '30 days'`,
 		`DELETE FROM issue_requests WHERE created_at <= $1::timestamptz - interval '24 hours'`,
 	} {
 		if _, err := s.db.ExecContext(ctx, statement, now); err != nil {

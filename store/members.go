@@ -49,6 +49,13 @@ func (s *Store) CredentialsByEmail(ctx context.Context, email string) (Credentia
 	return Credentials{r.person(), r.PasswordHash}, tidy(err)
 }
 
+// MemberByID returns a member of the organisation, whatever their status; ErrNotFound for anybody else.
+func (s *Store) MemberByID(ctx context.Context, orgID, id string) (account.Person, error) {
+	var r personRecord
+	err := s.db.GetContext(ctx, &r, `SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id = $2`, orgID, id)
+	return r.person(), tidy(err)
+}
+
 // MembersWithRoles lists the organisation's active members in these roles, by e-mail, at most 500.
 func (s *Store) MembersWithRoles(ctx context.Context, orgID string, roles []account.Role) ([]account.Person, error) {
 	var records []personRecord

@@ -33,7 +33,8 @@ const mutateTries = 3
 
 // Mutate is the one way to change an organisation. It asks whether the actor may take the action, opens the
 // transaction, runs fn, which returns what happened, writes an audit event for each of those changes, and commits.
-// fn may be run again when the database found it entangled with another transaction, so it keeps nothing outside.
+// fn may be run again when the database found it entangled with another transaction, so what it leaves outside it sets
+// anew each time.
 func (s *Store) Mutate(ctx context.Context, actor account.Actor, action account.Action, fn func(*Tx) ([]audit.Change, error)) error {
 	if !actor.May(action) {
 		return ErrForbidden

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -96,12 +97,9 @@ func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
 
 // connect opens a pool. A limit bounds every statement, lock and read from the network; 0 means no bound.
 func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
-	dsn := databaseURL
-	if limit > 0 {
-		var err error
-		if dsn, err = withTimeouts(databaseURL, limit); err != nil {
-			return nil, err
-		}
+	dsn, err := dataSource(databaseURL, limit)
+	if err != nil {
+		return nil, err
 	}
 	connector, err := pq.NewConnector(dsn)
 	if err != nil {
@@ -117,23 +115,35 @@ func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
 	return db, nil
 }
 
-// withTimeouts adds the server's time-outs to the URL, as run-time parameters of each connection.
-func withTimeouts(databaseURL string, limit time.Duration) (string, error) {
+// dataSource is the URL as lib/pq wants it, with the server's time-outs as run-time parameters of each connection.
+func dataSource(databaseURL string, limit time.Duration) (string, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		return "", fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
 	}
 	q := u.Query()
-	for name, value := range map[string]time.Duration{
-		"statement_timeout":                   limit,
-		"lock_timeout":                        limit,
-		"idle_in_transaction_session_timeout": 2 * limit,
-	} {
-		q.Set(name, fmt.Sprint(value.Milliseconds()))
+	if strings.Contains(u.Host, ",") { // lib/pq takes several hosts with ports as parameters alone
+		var hosts, ports []string
+		for _, one := range strings.Split(u.Host, ",") {
+			host, port, _ := strings.Cut(one, ":")
+			hosts, ports = append(hosts, host), append(ports, port)
+		}
+		q.Set("host", strings.Join(hosts, ","))
+		q.Set("port", strings.Join(ports, ","))
+		u.Host = ""
 	}
 	q.Set("timezone", "UTC")
 	if q.Get("connect_timeout") == "" {
 		q.Set("connect_timeout", "2")
+	}
+	if limit > 0 {
+		for name, value := range map[string]time.Duration{
+			"statement_timeout":                   limit,
+			"lock_timeout":                        limit,
+			"idle_in_transaction_session_timeout": 2 * limit,
+		} {
+			q.Set(name, fmt.Sprint(value.Milliseconds()))
+		}
 	}
 	u.RawQuery = q.Encode()
 	return u.String(), nil

@@ -26,6 +26,7 @@ type config struct {
 	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com (default: http:// and ADDR)"`
 	DatabaseURL    databaseURL    `env:"DATABASE_URL" help:"PostgreSQL, like postgres://user:password@host/database (default: a private one in DATA_DIR)"`
 	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
+	PGBinDir       string         `env:"PG_BINDIR" help:"the folder of the private PostgreSQL's programs (default: the machine's, else those of the npm package)"`
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" help:"proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,192.0.2.7 (default: none)"`
 	LogFormat      logFormat      `env:"LOG_FORMAT" envDefault:"text" help:"text or json; the log goes to standard error"`
 	LogLevel       logLevel       `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`

@@ -33,7 +33,7 @@ func (p *program) startDatabase(ctx context.Context) (database, error) {
 	if url := string(p.config.DatabaseURL); url != "" {
 		return database{url: url}, p.reach(ctx, url)
 	}
-	server, err := pgembed.Open(ctx, pgembed.Options{Dir: p.embeddedDir(), Log: p.log})
+	server, err := pgembed.Open(ctx, pgembed.Options{Dir: p.embeddedDir(), BinDir: p.config.PGBinDir, Log: p.log})
 	if err != nil {
 		return database{}, err
 	}

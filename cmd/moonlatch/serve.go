@@ -149,5 +149,5 @@ func (p *program) welcome(ctx context.Context, s *store.Store, ring *keyring.Key
 }
 
 const knownAccounts = `The database has an organisation already. Its accounts were printed when it was made; a new one is made with
-  moonlatch user create --organisation "` + demo.Organisation + `" --email you@example.com --role owner --password-stdin
+  moonlatch user create --organisation NAME --email you@example.com --role owner --password-stdin
 `

@@ -1,5 +1,5 @@
 // Package account says who is who in an organisation, and who may do what. It is pure: the roles are a table,
-// and the router, the use cases, the pages' buttons and the documentation all read this one.
+// and the router, the use cases and the pages' buttons all read this one.
 package account
 
 import "slices"

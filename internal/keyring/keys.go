@@ -513,6 +513,14 @@ func (r *Keyring) KeyOwners(ctx context.Context, actor account.Actor) ([]account
 	return r.store.KeyOwners(ctx, actor.OrgID)
 }
 
+// Person returns a member of the organisation.
+func (r *Keyring) Person(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return account.Person{}, err
+	}
+	return r.store.MemberByID(ctx, actor.OrgID, id)
+}
+
 // KeyHolders lists the active members whose role may hold keys: those whom a key can be transferred to.
 func (r *Keyring) KeyHolders(ctx context.Context, actor account.Actor) ([]account.Person, error) {
 	if err := allow(actor, account.TransferKey); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -40,7 +41,11 @@ type Visitor struct {
 // An unknown e-mail is counted, takes as long and is answered as a wrong password is.
 func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password string) (Session, error) {
 	email, problem := input.Email(email)
-	if err := r.countAttempts(ctx, from, email); err != nil {
+	subjects := []attemptLimit{{addressSubject(from.Address), attemptsPerAddress}}
+	if problem == nil { // what is no address can't be anybody's account
+		subjects = append(subjects, attemptLimit{accountSubject(email), attemptsPerAccount})
+	}
+	if err := r.countAttempts(ctx, subjects); err != nil {
 		return Session{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
@@ -60,12 +65,15 @@ func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password stri
 	return r.beginSession(ctx, from, member.Person)
 }
 
+// attemptLimit says how many attempts a window allows a subject.
+type attemptLimit struct {
+	subject string
+	most    int
+}
+
 // countAttempts counts before it judges: the tenth attempt of a window is the last that is evaluated.
-func (r *Keyring) countAttempts(ctx context.Context, from Visitor, email string) error {
-	for _, limit := range []struct {
-		subject string
-		most    int
-	}{{"address " + from.Address, attemptsPerAddress}, {accountSubject(email), attemptsPerAccount}} {
+func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) error {
+	for _, limit := range limits {
 		count, until, err := r.store.CountAttempt(ctx, limit.subject, attemptWindow)
 		if err != nil {
 			return err
@@ -75,6 +83,16 @@ func (r *Keyring) countAttempts(ctx context.Context, from Visitor, email string)
 		}
 	}
 	return nil
+}
+
+// addressSubject is where attempts come from: an IPv4 address, or the /64 that one household or server has of IPv6.
+func addressSubject(address string) string {
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+		if network, err := ip.Prefix(64); err == nil {
+			address = network.String()
+		}
+	}
+	return "address " + address
 }
 
 // accountSubject names an account without storing the addresses that people try.

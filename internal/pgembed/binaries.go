@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// BinDirVariable names the environment variable that chooses the folder of PostgreSQL's programs.
-	BinDirVariable = "MOONLATCH_PG_BINDIR"
+	// BinDirVariable is the environment variable whose value is meant for Options.BinDir; errors name it.
+	BinDirVariable = "PG_BINDIR"
 	// The oldest major version that the schema is tested with.
 	oldestMajor = 15
 )
@@ -40,10 +40,11 @@ func (b binaries) path(program string) string {
 	return filepath.Join(b.dir, program)
 }
 
-// choose finds the first usable PostgreSQL: of the major version that made the data when there is data (made != 0).
-func choose(made int, dir string) (binaries, error) {
+// choose finds the first usable PostgreSQL, or the one in binDir when that is not "": of the major version that made
+// the data when there is data (made != 0).
+func choose(binDir string, made int, dir string) (binaries, error) {
 	var looked, others []string
-	for _, place := range places() {
+	for _, place := range places(binDir) {
 		if place.dir == "" {
 			looked = append(looked, place.what+": not there")
 			continue
@@ -74,9 +75,9 @@ type place struct {
 	npm       bool
 }
 
-func places() []place {
-	if dir := os.Getenv(BinDirVariable); dir != "" {
-		return []place{{what: BinDirVariable, dir: dir}} // who names one wants no other
+func places(binDir string) []place {
+	if binDir != "" {
+		return []place{{what: BinDirVariable, dir: binDir}} // who names one wants no other
 	}
 	config := place{what: "pg_config"}
 	if out, err := exec.Command("pg_config", "--bindir").Output(); err == nil {

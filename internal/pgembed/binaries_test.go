@@ -12,7 +12,6 @@ import (
 
 // nothingInstalled makes the machine look as if it had no PostgreSQL of its own.
 func nothingInstalled(t *testing.T) {
-	t.Setenv(BinDirVariable, "")
 	t.Setenv("PATH", t.TempDir())
 	set(t, &packagedPattern, filepath.Join(t.TempDir(), "*", "bin"))
 }
@@ -33,8 +32,7 @@ func TestNoPostgresSaysWhereItLookedAndWhatToDo(t *testing.T) {
 
 func TestChosenFolderWithoutPostgresIsRefused(t *testing.T) {
 	empty := t.TempDir()
-	t.Setenv(BinDirVariable, empty)
-	if _, err := choose(0, "data"); !errors.Is(err, ErrNoPostgres) || !strings.Contains(err.Error(), empty+": has no postgres") {
+	if _, err := choose(empty, 0, "data"); !errors.Is(err, ErrNoPostgres) || !strings.Contains(err.Error(), empty+": has no postgres") {
 		t.Errorf("the error reads: %v", err)
 	}
 }
@@ -49,8 +47,7 @@ func TestTooOldPostgresIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Setenv(BinDirVariable, bin)
-	if _, err := choose(0, "data"); !errors.Is(err, ErrNoPostgres) || !strings.Contains(err.Error(), "is PostgreSQL 14, which is too old") {
+	if _, err := choose(bin, 0, "data"); !errors.Is(err, ErrNoPostgres) || !strings.Contains(err.Error(), "is PostgreSQL 14, which is too old") {
 		t.Errorf("the error reads: %v", err)
 	}
 }
@@ -65,7 +62,7 @@ func TestNewestPackagedVersionIsLookedAtFirst(t *testing.T) {
 	nothingInstalled(t)
 	set(t, &packagedPattern, filepath.Join(root, "*", "bin"))
 	var got []string
-	for _, p := range places() {
+	for _, p := range places("") {
 		if p.what == "packaged" {
 			got = append(got, filepath.Base(filepath.Dir(p.dir)))
 		}
@@ -135,7 +132,7 @@ func TestNpmPackageServesFromAClosedFolderAndWithoutItsInstallScript(t *testing.
 	if got := ask(t, connect(t, s.URL()), "SELECT 'Ä' ~* 'ä'"); got != "true" {
 		t.Errorf("it answers %q", got)
 	}
-	chosen, err := choose(0, "data")
+	chosen, err := choose("", 0, "data")
 	if err != nil {
 		t.Fatal(err)
 	}

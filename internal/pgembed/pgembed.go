@@ -54,6 +54,8 @@ var (
 // Options say where a server lives and how careful it is with its data.
 type Options struct {
 	Dir string
+	// BinDir is the folder of PostgreSQL's programs; "" looks for one on the machine, then in the npm package.
+	BinDir string
 	// Log gets what PostgreSQL writes: at level warn what ends a connection or the server, at debug the rest.
 	Log *slog.Logger
 	// Scratch trades the safety of the data for speed, for tests: what was written does not survive a crash.
@@ -112,7 +114,7 @@ func open(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.bin, err = choose(made, c.Dir); err != nil {
+	if c.bin, err = choose(c.BinDir, made, c.Dir); err != nil {
 		return nil, err
 	}
 	if c.as, err = accountFor(c.data); err != nil {

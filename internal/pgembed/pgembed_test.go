@@ -362,7 +362,7 @@ func orphan(t *testing.T, dir string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.bin, err = choose(made, dir); err != nil {
+	if c.bin, err = choose("", made, dir); err != nil {
 		t.Fatal(err)
 	}
 	if c.as, err = accountFor(c.data); err != nil {
@@ -470,7 +470,7 @@ func TestFolderOfAnotherMajorVersionNamesBoth(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(t.Context(), Options{Dir: dir})
-	here, found := choose(0, dir)
+	here, found := choose("", 0, dir)
 	if found != nil {
 		t.Fatal(found)
 	}

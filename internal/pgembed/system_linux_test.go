@@ -57,7 +57,7 @@ func TestPostgresOfRootHasNoCapabilityWhereItNeedsNone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bin, err := choose(0, open)
+	bin, err := choose("", 0, open)
 	if err != nil {
 		t.Fatal(err)
 	}

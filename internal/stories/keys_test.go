@@ -293,3 +293,27 @@ func TestKeyboardAloneIsEnough(t *testing.T) {
 		t.Errorf("focus came back to %q", focus())
 	}
 }
+
+// TestWholeKeyPastedIntoTheSearchDoesNotTravel looks at every address that the browser asked for.
+func TestWholeKeyPastedIntoTheSearchDoesNotTravel(t *testing.T) {
+	s := open(t)
+	org := storetest.Organisation(t, s.store)
+	_, plaintext, err := s.keyring.IssueKey(t.Context(), org.Admin, keyring.KeyDraft{Name: "pasted", Scopes: []string{"read:chat"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.visit(org.Admin)
+	p.Goto("/account/api-keys")
+	p.ForgetRequests()
+	p.Fill("input[name=q]", plaintext.Reveal())
+	p.Press("Enter")
+	p.WaitFor(`th:text("pasted")`)
+	if p.Value("input[name=q]") != plaintext.Signature() {
+		t.Errorf("the search holds %q", p.Value("input[name=q]"))
+	}
+	for _, r := range p.Requests() {
+		if strings.Contains(r.URL, plaintext.RevealPass()) {
+			t.Error("the plaintext was sent in an address")
+		}
+	}
+}

@@ -46,12 +46,23 @@ func Main(m interface{ Run() int }) {
 // URL is the address of a new, migrated database that is the test's own.
 func URL(t testing.TB) string {
 	t.Helper()
+	return create(t, func() string { return server.template })
+}
+
+// Empty is the address of a new database without a table.
+func Empty(t testing.TB) string {
+	t.Helper()
+	return create(t, func() string { return "template1" })
+}
+
+func create(t testing.TB, template func() string) string {
+	t.Helper()
 	server.Do(start)
 	if server.err != nil {
 		t.Fatal(server.err)
 	}
 	name := "test_" + strings.ToLower(rand.Text())
-	administer(t, "CREATE DATABASE "+name+" TEMPLATE "+server.template)
+	administer(t, "CREATE DATABASE "+name+" TEMPLATE "+template())
 	t.Cleanup(func() { administer(t, "DROP DATABASE "+name+" WITH (FORCE)") })
 	return database(server.url, name)
 }
@@ -121,7 +132,7 @@ func startOwn(ctx context.Context) error {
 	if err := os.Chmod(dir, 0o711); err != nil { // PostgreSQL may have to run as another user
 		return err
 	}
-	pg, err := pgembed.Open(ctx, pgembed.Options{Dir: dir, Scratch: true})
+	pg, err := pgembed.Open(ctx, pgembed.Options{Dir: dir, BinDir: os.Getenv(pgembed.BinDirVariable), Scratch: true})
 	if err != nil {
 		return err
 	}

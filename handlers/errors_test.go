@@ -1,0 +1,84 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+)
+
+// known are the errors below, by name; those that a handler answers in place have no row of their own.
+var known = map[string]struct {
+	err     error
+	inPlace bool
+}{
+	"keyring.ErrNotFound":    {keyring.ErrNotFound, false},
+	"keyring.ErrForbidden":   {keyring.ErrForbidden, false},
+	"keyring.ErrStale":       {keyring.ErrStale, false},
+	"keyring.ErrUnavailable": {keyring.ErrUnavailable, false},
+	"keyring.ErrTaken":       {keyring.ErrTaken, false},
+	"keyring.ErrSetUp":       {keyring.ErrSetUp, false},
+	"keyring.ErrGrantAll":    {keyring.ErrGrantAll, false},
+	"keyring.ErrCursor":      {keyring.ErrCursor, false},
+	"keyring.ErrCredentials": {keyring.ErrCredentials, true}, // signIn
+	"apikey.ErrState":        {apikey.ErrState, false},
+	"apikey.ErrMalformed":    {apikey.ErrMalformed, true}, // keysPage
+}
+
+func TestNoErrorLacksARow(t *testing.T) {
+	h := &handler{}
+	for _, room := range []string{"keyring", "apikey"} {
+		for _, name := range exportedErrors(t, filepath.Join("..", "internal", room)) {
+			full := room + "." + name
+			entry, ok := known[full]
+			if !ok {
+				t.Errorf("%s has no row here: say what it means to a person", full)
+				continue
+			}
+			status := h.meaning(fmt.Errorf("somewhere: %w", entry.err)).Status
+			if !entry.inPlace && (status == http.StatusInternalServerError || status < 400) {
+				t.Errorf("%s is answered with %d", full, status)
+			}
+		}
+	}
+	if status := h.meaning(errors.New("nobody foresaw this")).Status; status != http.StatusInternalServerError {
+		t.Errorf("an error that nobody foresaw is answered with %d", status)
+	}
+}
+
+// exportedErrors lists the variables of a package whose names begin with Err.
+func exportedErrors(t *testing.T, folder string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(folder, err)
+	}
+	var names []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Err") {
+				names = append(names, spec.Names[0].Name)
+			}
+			return true
+		})
+	}
+	if len(names) == 0 {
+		t.Fatalf("%s has no errors", folder)
+	}
+	return names
+}

@@ -1,0 +1,63 @@
+package store_test
+
+import (
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+func TestSeveralHostsAreTriedInTurn(t *testing.T) {
+	u, err := url.Parse(storetest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	if folder := q.Get("host"); folder != "" {
+		t.Logf("the server listens on a socket in %s: the first host has no server, the second is the socket", folder)
+		q.Set("host", "127.0.0.1,"+folder)
+		q.Set("port", "1,"+strings.TrimPrefix(q.Get("port"), ","))
+	} else {
+		u.Host = "127.0.0.1:1," + u.Host
+	}
+	q.Set("target_session_attrs", "read-write")
+	u.RawQuery = q.Encode()
+	if err := store.Probe(t.Context(), u.String()); err != nil {
+		t.Error(err)
+	}
+	if err := store.CheckURL("postgres://u:secret@a:1,b:2/db?target_session_attrs=read-write"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAddressThatIsNoneIsRefusedWithoutItsPassword(t *testing.T) {
+	for _, bad := range []string{"", "mysql://u:secret@h/d", "postgres://u:secret@h:x y/d", "host=h password=secret", "postgres://u:sec%zzret@h/d"} {
+		if err := store.CheckURL(bad); err == nil || strings.Contains(err.Error(), "sec") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestTwoReplicasMayMigrateAtOnce(t *testing.T) {
+	address := storetest.Empty(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			if _, err := store.Migrate(t.Context(), address); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	s, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if setUp, err := s.IsSetUp(t.Context()); setUp || err != nil {
+		t.Errorf("%t, %v", setUp, err)
+	}
+}
