@@ -52,7 +52,7 @@ func (tx *Tx) insertEvent(e audit.Event) error {
 		SubjectKind: e.Subject.Kind, SubjectID: e.Subject.ID, SubjectName: e.Subject.Name,
 		Before: e.Before, After: e.After, PrevHash: e.PrevHash, Hash: e.Hash,
 	}
-	_, err := tx.NamedExecContext(tx.ctx, `INSERT INTO audit_events (`+eventColumns+`) VALUES (
+	_, err := tx.db.NamedExecContext(tx.ctx, `INSERT INTO audit_events (`+eventColumns+`) VALUES (
 		:org_id, :seq, :id, :at, :action, :actor_id, :actor_email, :actor_role, :session_id, :address, :user_agent,
 		:subject_kind, :subject_id, :subject_name, :before, :after, :prev_hash, :hash)`, row)
 	return err

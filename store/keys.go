@@ -292,7 +292,7 @@ func (s *Store) KeyLineage(ctx context.Context, orgID, id string) ([]apikey.Key,
 // to one key the second sees what the first did. Usage that is counted meanwhile does not wait.
 func (tx *Tx) LockKey(id string) (apikey.Key, error) {
 	var r keyRecord
-	err := tx.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2 FOR NO KEY UPDATE`, tx.actor.OrgID, id)
+	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2 FOR NO KEY UPDATE`, tx.actor.OrgID, id)
 	return r.key(), tidy(err)
 }
 
@@ -300,7 +300,7 @@ func (tx *Tx) LockKey(id string) (apikey.Key, error) {
 // workspace that its process belongs to.
 func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 	var r keyRecord
-	err := tx.GetContext(tx.ctx, &r, `INSERT INTO api_keys AS k (id, org_id, name, environment, prefix, hash, signature, scopes, status,
+	err := tx.db.GetContext(tx.ctx, &r, `INSERT INTO api_keys AS k (id, org_id, name, environment, prefix, hash, signature, scopes, status,
 			owner_id, created_by, workspace_id, process_id, profile_id, ip_allowlist, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
 			coalesce(nullif($12, '')::uuid, (SELECT workspace_id FROM processes WHERE org_id = $2 AND id = nullif($13, '')::uuid)),
@@ -311,14 +311,14 @@ func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 	if err != nil {
 		return apikey.Key{}, tidy(err)
 	}
-	_, err = tx.ExecContext(tx.ctx, `INSERT INTO key_use (key_id, org_id, idle_since) VALUES ($1, $2, $3)`, k.ID, tx.actor.OrgID, k.CreatedAt)
+	_, err = tx.db.ExecContext(tx.ctx, `INSERT INTO key_use (key_id, org_id, idle_since) VALUES ($1, $2, $3)`, k.ID, tx.actor.OrgID, k.CreatedAt)
 	return r.key(), tidy(err)
 }
 
 // UpdateKey stores what of a key may change, and counts its version up.
 func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
 	var r keyRecord
-	err := tx.GetContext(tx.ctx, &r, `UPDATE api_keys AS k SET name = $3, status = $4, owner_id = $5, profile_id = nullif($6, '')::uuid,
+	err := tx.db.GetContext(tx.ctx, &r, `UPDATE api_keys AS k SET name = $3, status = $4, owner_id = $5, profile_id = nullif($6, '')::uuid,
 			ip_allowlist = $7::cidr[], expires_at = $8, rotated_at = $9, grace_ends_at = $10, replaced_by = nullif($11, '')::uuid,
 			revoked_at = $12, version = version + 1
 		WHERE k.org_id = $1 AND k.id = $2 RETURNING `+keyColumns,
@@ -329,7 +329,7 @@ func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
 
 // DeleteKey removes a key's row, with its usage.
 func (tx *Tx) DeleteKey(id string) error {
-	result, err := tx.ExecContext(tx.ctx, `DELETE FROM api_keys WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id)
+	result, err := tx.db.ExecContext(tx.ctx, `DELETE FROM api_keys WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id)
 	return oneRow(result, err)
 }
 
@@ -358,7 +358,7 @@ func (tx *Tx) ClaimRequest(requestKey string, bodyHash [32]byte, keyID string) e
 		Same  bool   `db:"same"`
 	}
 	// The no-op update makes the second of two simultaneous requests wait for the first.
-	err := tx.GetContext(tx.ctx, &first, `INSERT INTO issue_requests AS r (org_id, actor_id, request_key, body_hash, key_id, created_at)
+	err := tx.db.GetContext(tx.ctx, &first, `INSERT INTO issue_requests AS r (org_id, actor_id, request_key, body_hash, key_id, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT ON CONSTRAINT issue_requests_repeated DO UPDATE SET request_key = r.request_key
 		RETURNING key_id, body_hash = $4 AS same`,

@@ -76,7 +76,7 @@ func (s *Store) KeyOwners(ctx context.Context, orgID string) ([]account.Person, 
 // They stay so until the transaction ends. ErrNotFound for anybody else.
 func (tx *Tx) KeyOwner(id string) (account.Person, error) {
 	var r personRecord
-	err := tx.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members
+	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members
 		WHERE org_id = $1 AND id = $2 AND status = 'active' AND role = ANY($3) FOR SHARE`,
 		tx.actor.OrgID, id, pq.Array(account.RolesFor(account.IssueKey)))
 	return r.person(), tidy(err)
@@ -85,7 +85,7 @@ func (tx *Tx) KeyOwner(id string) (account.Person, error) {
 // InsertMember makes an active member of the actor's organisation; ErrTaken when the address has an account already.
 func (tx *Tx) InsertMember(p account.Person, passwordHash string) (account.Person, error) {
 	p.ID, p.OrgID, p.Status = uuid.Must(uuid.NewV7()).String(), tx.actor.OrgID, account.Active
-	_, err := tx.ExecContext(tx.ctx, `INSERT INTO members (id, org_id, email, name, role, status, password_hash, created_at)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO members (id, org_id, email, name, role, status, password_hash, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, p.ID, p.OrgID, p.Email, p.Name, p.Role, p.Status, passwordHash, tx.now)
 	return p, tidy(err)
 }
@@ -141,22 +141,22 @@ var firstScopes = [][2]string{
 // InsertOrganisation makes the actor's organisation (whose id the actor carries already) with its policy, its first
 // scopes and the beginning of its audit log.
 func (tx *Tx) InsertOrganisation(name string, chainStart []byte) error {
-	_, err := tx.ExecContext(tx.ctx, `INSERT INTO organisations (id, name, created_at) VALUES ($1, $2, $3)`, tx.actor.OrgID, name, tx.now)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO organisations (id, name, created_at) VALUES ($1, $2, $3)`, tx.actor.OrgID, name, tx.now)
 	if err != nil {
 		return tidy(err)
 	}
-	if _, err := tx.ExecContext(tx.ctx, `INSERT INTO key_policies (org_id) VALUES ($1)`, tx.actor.OrgID); err != nil {
+	if _, err := tx.db.ExecContext(tx.ctx, `INSERT INTO key_policies (org_id) VALUES ($1)`, tx.actor.OrgID); err != nil {
 		return tidy(err)
 	}
 	var names, descriptions []string
 	for _, scope := range firstScopes {
 		names, descriptions = append(names, scope[0]), append(descriptions, scope[1])
 	}
-	_, err = tx.ExecContext(tx.ctx, `INSERT INTO scopes (org_id, name, description)
+	_, err = tx.db.ExecContext(tx.ctx, `INSERT INTO scopes (org_id, name, description)
 		SELECT $1, name, description FROM unnest($2::text[], $3::text[]) AS s (name, description)`, tx.actor.OrgID, pq.Array(names), pq.Array(descriptions))
 	if err != nil {
 		return tidy(err)
 	}
-	_, err = tx.ExecContext(tx.ctx, `INSERT INTO audit_heads (org_id, seq, hash) VALUES ($1, 0, $2)`, tx.actor.OrgID, chainStart)
+	_, err = tx.db.ExecContext(tx.ctx, `INSERT INTO audit_heads (org_id, seq, hash) VALUES ($1, 0, $2)`, tx.actor.OrgID, chainStart)
 	return tidy(err)
 }

@@ -17,7 +17,7 @@ import (
 
 // Tx is a transaction in which one actor changes one organisation. Only Mutate makes one.
 type Tx struct {
-	*sqlx.Tx
+	db    *sqlx.Tx // not for others: they would write what nobody writes down
 	ctx   context.Context
 	actor account.Actor
 	now   time.Time
@@ -58,7 +58,7 @@ func (s *Store) mutateOnce(ctx context.Context, actor account.Actor, action acco
 		return err
 	}
 	defer func() { _ = inner.Rollback() }() // does nothing after a commit
-	tx := &Tx{Tx: inner, ctx: ctx, actor: actor, now: s.Now()}
+	tx := &Tx{db: inner, ctx: ctx, actor: actor, now: s.Now()}
 	changes, err := fn(tx)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (tx *Tx) record(action account.Action, changes []audit.Change) error {
 	}
 	var head chainHead
 	orgID := tx.actor.OrgID
-	if err := tx.GetContext(tx.ctx, &head, `SELECT seq, hash FROM audit_heads WHERE org_id = $1 FOR UPDATE`, orgID); err != nil {
+	if err := tx.db.GetContext(tx.ctx, &head, `SELECT seq, hash FROM audit_heads WHERE org_id = $1 FOR UPDATE`, orgID); err != nil {
 		return err
 	}
 	for _, change := range changes {
@@ -93,6 +93,6 @@ func (tx *Tx) record(action account.Action, changes []audit.Change) error {
 		}
 		head.Seq, head.Hash = event.Seq, event.Hash
 	}
-	_, err := tx.ExecContext(tx.ctx, `UPDATE audit_heads SET seq = $2, hash = $3 WHERE org_id = $1`, orgID, head.Seq, head.Hash)
+	_, err := tx.db.ExecContext(tx.ctx, `UPDATE audit_heads SET seq = $2, hash = $3 WHERE org_id = $1`, orgID, head.Seq, head.Hash)
 	return err
 }

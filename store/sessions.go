@@ -67,14 +67,14 @@ func (s *Store) SessionsOf(ctx context.Context, orgID, memberID string) ([]Sessi
 func (tx *Tx) InsertSession(lifetime time.Duration) (Session, error) {
 	session := Session{ID: uuid.Must(uuid.NewV7()).String(), CreatedAt: tx.now, LastSeenAt: tx.now, ExpiresAt: tx.now.Add(lifetime),
 		Address: tx.actor.Address, UserAgent: tx.actor.UserAgent}
-	_, err := tx.ExecContext(tx.ctx, `INSERT INTO sessions (id, org_id, member_id, created_at, last_seen_at, expires_at, address, user_agent)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO sessions (id, org_id, member_id, created_at, last_seen_at, expires_at, address, user_agent)
 		VALUES ($1, $2, $3, $4, $4, $5, $6, $7)`, session.ID, tx.actor.OrgID, tx.actor.MemberID, tx.now, session.ExpiresAt, session.Address, session.UserAgent)
 	return session, tidy(err)
 }
 
 // EndSession ends one of the actor's own sessions; ErrNotFound when it is not theirs, or has ended.
 func (tx *Tx) EndSession(id string) error {
-	result, err := tx.ExecContext(tx.ctx, `UPDATE sessions SET ended_at = $3
+	result, err := tx.db.ExecContext(tx.ctx, `UPDATE sessions SET ended_at = $3
 		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL AND id = $4`, tx.actor.OrgID, tx.actor.MemberID, tx.now, id)
 	return oneRow(result, err)
 }
@@ -82,7 +82,7 @@ func (tx *Tx) EndSession(id string) error {
 // EndAllSessions ends every session of a member, and returns their ids.
 func (tx *Tx) EndAllSessions(memberID string) ([]string, error) {
 	var ended []string
-	err := tx.SelectContext(tx.ctx, &ended, `UPDATE sessions SET ended_at = $3
+	err := tx.db.SelectContext(tx.ctx, &ended, `UPDATE sessions SET ended_at = $3
 		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL RETURNING id`, tx.actor.OrgID, memberID, tx.now)
 	return ended, tidy(err)
 }

@@ -29,19 +29,19 @@ func (s *Store) HasSetupLink(ctx context.Context, hash [32]byte) (bool, error) {
 // UseSetupLink uses up the link, and every other one with it: an installation is set up once. ErrSetUp when the
 // link no longer works.
 func (tx *Tx) UseSetupLink(hash [32]byte) error {
-	result, err := tx.ExecContext(tx.ctx, `DELETE FROM setup_links WHERE token_hash = $1 AND expires_at > $2`, hash[:], tx.now)
+	result, err := tx.db.ExecContext(tx.ctx, `DELETE FROM setup_links WHERE token_hash = $1 AND expires_at > $2`, hash[:], tx.now)
 	if err := oneRow(result, err); errors.Is(err, ErrNotFound) {
 		return ErrSetUp
 	} else if err != nil {
 		return err
 	}
 	var taken bool
-	if err := tx.GetContext(tx.ctx, &taken, `SELECT EXISTS (SELECT 1 FROM organisations)`); err != nil {
+	if err := tx.db.GetContext(tx.ctx, &taken, `SELECT EXISTS (SELECT 1 FROM organisations)`); err != nil {
 		return tidy(err)
 	}
 	if taken {
 		return ErrSetUp
 	}
-	_, err = tx.ExecContext(tx.ctx, `DELETE FROM setup_links`)
+	_, err = tx.db.ExecContext(tx.ctx, `DELETE FROM setup_links`)
 	return tidy(err)
 }
