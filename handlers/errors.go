@@ -20,6 +20,8 @@ import (
 var (
 	errCrossOrigin = errors.New("the form was sent from another site")
 	errAddress     = errors.New("the address is broken")
+	errForm        = errors.New("the form can't be read")
+	errMediaType   = errors.New("the body is no form")
 	errList        = errors.New("the address asks for something that the list does not know")
 )
 
@@ -40,6 +42,8 @@ var meanings = []struct {
 	{keyring.ErrUnavailable, http.StatusServiceUnavailable, ""},
 	{errCrossOrigin, http.StatusForbidden, "This form was sent from another site, so nothing was done. Open the page here and send it again."},
 	{errAddress, http.StatusBadRequest, "This address has characters that no address here has. Check the link that you followed."},
+	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again."},
+	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed."},
 	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again."},
 }
 

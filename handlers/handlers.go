@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
@@ -46,21 +47,29 @@ func New(o Options) http.Handler {
 		keyring: o.Keyring, ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
 		tokens: formTokens{o.Secret}, origins: http.NewCrossOriginProtection(),
 	}
+	// A proxy may rewrite the Host header that the origin is otherwise compared with.
+	if err := h.origins.AddTrustedOrigin(o.BaseURL.Scheme + "://" + o.BaseURL.Host); err != nil {
+		panic(err) // the configuration lets no other BASE_URL through
+	}
 	h.sessions = h.newSessions(o.Cookies)
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = clientAddress(o.TrustedProxies)
+	e.IPExtractor = h.clientAddress(o.TrustedProxies)
 	e.HTTPErrorHandler = h.fail
 	e.Use(
+		ownRequestID,
 		middleware.RequestID(),
 		h.logRequests(),
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		h.secureHeaders,
+		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
+		peopleOnly(h.loadCookie),
+		peopleOnly(h.identify),
+		peopleOnly(h.refuseCrossOrigin),
 		refuseBrokenText,
 		middleware.BodyLimit("64KiB"),
-		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
+		readForm,
 	)
-	e.Use(peopleOnly(h.loadCookie), peopleOnly(h.identify), peopleOnly(h.refuseCrossOrigin))
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
 	for _, r := range routes {
@@ -89,9 +98,18 @@ func peopleOnly(m echo.MiddlewareFunc) echo.MiddlewareFunc {
 
 // clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which
 // is believed about whom it forwards for (X-Forwarded-For, read from the right).
-func clientAddress(trusted []netip.Prefix) echo.IPExtractor {
+func (h *handler) clientAddress(trusted []netip.Prefix) echo.IPExtractor {
 	if len(trusted) == 0 {
-		return echo.ExtractIPDirect()
+		direct := echo.ExtractIPDirect()
+		var warn sync.Once
+		return func(r *http.Request) string {
+			if r.Header.Get(echo.HeaderXForwardedFor) != "" {
+				warn.Do(func() {
+					h.log.Warn("X-Forwarded-For is ignored, so that all who come through this address share one limit of sign-ins; if it is a proxy of yours, name it in TRUSTED_PROXIES", "address", direct(r))
+				})
+			}
+			return direct(r)
+		}
 	}
 	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
 	for _, p := range trusted {

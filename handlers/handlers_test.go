@@ -165,3 +165,7 @@ func (b *browser) keyForm(name string) url.Values {
 }
 
 var plaintextShape = regexp.MustCompile(`pk_(?:live|test)_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}`)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func visitorFrom(address string) keyring.Visitor { return keyring.Visitor{Address: address} }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -13,6 +14,7 @@ func (h *handler) healthy(c echo.Context) error { return c.String(http.StatusOK,
 func (h *handler) isReady(c echo.Context) error {
 	if err := h.ready(c.Request().Context()); err != nil {
 		h.log.Warn("not ready", "error", err)
+		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
 		return c.String(http.StatusServiceUnavailable, "the database does not answer\n")
 	}
 	return c.String(http.StatusOK, "ready\n")

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -30,8 +29,8 @@ func (h *handler) keysPage(c echo.Context) error {
 		return err
 	}
 	// A whole key that somebody searches for shall not stay in the address: its signature finds it as well.
-	if plaintext, err := apikey.Parse(state.Search); err == nil {
-		state.Search = plaintext.Signature()
+	if signature := apikey.SignatureIn(state.Search); signature != "" {
+		state.Search = signature
 		return h.goTo(c, state.Path())
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
@@ -151,22 +150,9 @@ func keyView(row keyring.KeyRow) views.Key {
 		Process: row.ProcessName, Profile: row.ProfileName, Use: row.Use}
 }
 
-// pathID is the key's id in the path; ErrNotFound for what is no id.
-func pathID(c echo.Context) (string, error) {
-	id, err := uuid.Parse(c.Param("id"))
-	if err != nil {
-		return "", keyring.ErrNotFound
-	}
-	return id.String(), nil
-}
-
 // key is the key that the path names.
 func (h *handler) key(c echo.Context) (views.Key, error) {
-	id, err := pathID(c)
-	if err != nil {
-		return views.Key{}, err
-	}
-	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), id)
+	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), c.Param("id"))
 	return keyView(row), err
 }
 

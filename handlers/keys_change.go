@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -39,10 +38,7 @@ var past = map[apikey.Change]string{
 
 // askChange asks before a change to one key, and says what will break.
 func (h *handler) askChange(c echo.Context, change apikey.Change) error {
-	id, err := pathID(c)
-	if err != nil {
-		return err
-	}
+	id := c.Param("id")
 	keys, err := h.keysInUse(c, []string{id})
 	if err != nil {
 		return err
@@ -57,10 +53,7 @@ func (h *handler) askChange(c echo.Context, change apikey.Change) error {
 }
 
 func (h *handler) changeStatus(c echo.Context, change apikey.Change) error {
-	id, err := pathID(c)
-	if err != nil {
-		return err
-	}
+	id := c.Param("id")
 	key, err := h.keyring.ChangeStatus(c.Request().Context(), actorOf(c), change, id)
 	if errors.Is(err, apikey.ErrState) {
 		return h.conflict(c, id, returnPath(c), change)
@@ -98,11 +91,6 @@ func chosenKeys(c echo.Context) ([]string, error) {
 	ids := values["id"]
 	if len(ids) > mostAtOnce {
 		return nil, errList
-	}
-	for _, id := range ids {
-		if _, err := uuid.Parse(id); err != nil {
-			return nil, keyring.ErrNotFound
-		}
 	}
 	return ids, nil
 }

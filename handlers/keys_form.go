@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -77,10 +76,7 @@ func (h *handler) newKeyPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.fillKeyForm(c, &form); err != nil {
-		return err
-	}
-	return h.render(c, http.StatusOK, views.CreateKey(form))
+	return h.showKeyForm(c, http.StatusOK, form)
 }
 
 // errOldForm is beside the form as a whole, when it was shown to an earlier session.
@@ -106,6 +102,9 @@ func (h *handler) newKey(c echo.Context) error {
 		return h.refuseKeyForm(c, form, input.Problems{"scopes": "Only an owner may grant the scope *. Choose scopes by name."})
 	case input.ProblemsIn(err) != nil:
 		return h.refuseKeyForm(c, form, input.ProblemsIn(err))
+	case errors.Is(err, keyring.ErrNotFound):
+		form.Problems = input.Problems{"": "The workspace, process or bias profile that was chosen is not there. Choose again."}
+		return h.showKeyForm(c, http.StatusNotFound, form)
 	case err != nil:
 		return err
 	}
@@ -121,10 +120,14 @@ func (h *handler) showOnce(c echo.Context, model views.IssuedKey) error {
 
 func (h *handler) refuseKeyForm(c echo.Context, form views.KeyForm, problems input.Problems) error {
 	form.Problems = problems
+	return h.showKeyForm(c, http.StatusUnprocessableEntity, form)
+}
+
+func (h *handler) showKeyForm(c echo.Context, status int, form views.KeyForm) error {
 	if err := h.fillKeyForm(c, &form); err != nil {
 		return err
 	}
-	return h.render(c, http.StatusUnprocessableEntity, views.CreateKey(form))
+	return h.render(c, status, views.CreateKey(form))
 }
 
 // alreadyCreated answers a form that was sent twice.
@@ -188,7 +191,7 @@ func (h *handler) editKey(c echo.Context) error {
 	readEditForm(c, &form)
 	status, allowlist := apikey.Status(form.Status), lines(form.IPAllowlist)
 	edit := keyring.KeyEdit{Version: max(form.Version, 1), Name: &form.Name, Status: &status, ProfileID: &form.ProfileID, IPAllowlist: &allowlist}
-	if form.ExpiresDate != views.ExpiryDate(key.ExpiresAt) {
+	if form.ExpiresDate != views.ExpiryDate(key.ExpiresAt) { // an unchanged date leaves the moment as it is
 		edit.Expires = &form.ExpiresDate
 		if form.ExpiresDate == "" {
 			form.Problems = input.Problems{"expiresAt": "Choose the day on which the key ends."}
@@ -200,12 +203,38 @@ func (h *handler) editKey(c echo.Context) error {
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)
 		return h.showEditForm(c, http.StatusUnprocessableEntity, form)
-	case errors.Is(err, keyring.ErrStale), errors.Is(err, apikey.ErrState):
+	case errors.Is(err, apikey.ErrState):
 		return h.conflict(c, key.ID, returnPath(c), apikey.Edit)
+	case errors.Is(err, keyring.ErrStale):
+		return h.staleEdit(c, form)
 	case err != nil:
 		return err
 	}
 	return h.done(c, returnPath(c), fmt.Sprintf("%s is saved.", named(edited)))
+}
+
+// staleEdit answers an edit of a key that somebody else changed meanwhile: with the fresh key, who changed what, and
+// the form as it was typed, which now would replace that.
+func (h *handler) staleEdit(c echo.Context, form views.KeyEdit) error {
+	fresh, err := h.key(c)
+	if err != nil {
+		return err
+	}
+	past, err := h.keyring.KeyHistory(c.Request().Context(), actorOf(c), fresh.ID, 1, 0)
+	if err != nil {
+		return err
+	}
+	said := "This key was changed meanwhile."
+	if len(past.Trail) > 0 {
+		latest := eventView(past.Trail[0], past.Names)
+		said = latest.Who + " changed this key meanwhile."
+		for _, change := range latest.Changes {
+			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, change.Before, change.After)
+		}
+	}
+	form.Key, form.Version = fresh, fresh.Version
+	form.Problems = input.Problems{"": said + " What you typed is below; saving it replaces that."}
+	return h.showEditForm(c, http.StatusConflict, form)
 }
 
 func (h *handler) rotateKeyPage(c echo.Context) error {
@@ -240,10 +269,7 @@ func (h *handler) showRotateForm(c echo.Context, status int, id string, problems
 }
 
 func (h *handler) rotateKey(c echo.Context) error {
-	id, err := pathID(c)
-	if err != nil {
-		return err
-	}
+	id := c.Param("id")
 	rotation, err := h.keyring.RotateKey(c.Request().Context(), actorOf(c), id, readGrace(c.FormValue("graceSeconds")))
 	switch {
 	case input.ProblemsIn(err) != nil:
@@ -297,12 +323,13 @@ func (h *handler) transferKey(c echo.Context) error {
 	if owner == "" {
 		return h.showTransferForm(c, http.StatusUnprocessableEntity, key, input.Problems{"ownerId": "Choose who the key shall belong to."})
 	}
-	if _, err := uuid.Parse(owner); err != nil {
-		return keyring.ErrNotFound
-	}
-	if _, err := h.keyring.TransferKey(c.Request().Context(), actorOf(c), key.ID, owner); errors.Is(err, apikey.ErrState) {
+	_, err = h.keyring.TransferKey(c.Request().Context(), actorOf(c), key.ID, owner)
+	switch {
+	case errors.Is(err, apikey.ErrState):
 		return h.conflict(c, key.ID, returnPath(c), views.Transfer)
-	} else if err != nil {
+	case errors.Is(err, keyring.ErrNotFound):
+		return h.showTransferForm(c, http.StatusNotFound, key, input.Problems{"ownerId": "Nobody here may own keys by this name any more. Choose somebody else."})
+	case err != nil:
 		return err
 	}
 	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), key.ID)

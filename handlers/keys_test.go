@@ -205,8 +205,11 @@ func TestSecondOfTwoAdminsGets409AndTheFreshRow(t *testing.T) {
 		t.Fatal(got.status, got.body)
 	}
 	form.Set("name", "second")
-	if got := second.post(edit, form); got.status != http.StatusConflict || !strings.Contains(got.body, "first") {
-		t.Errorf("a late edit: %d", got.status)
+	late := second.post(edit, form)
+	for _, words := range []string{"“contended” became “first”", s.org.Owner.Email, `value="second"`} {
+		if late.status != http.StatusConflict || !strings.Contains(late.body, words) {
+			t.Errorf("a late edit: %d without %q", late.status, words)
+		}
 	}
 	if got := first.post(views.ChangePath(key.ID, apikey.Revoke, ""), url.Values{}); got.status != http.StatusSeeOther {
 		t.Fatal(got.status)

@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -98,8 +99,8 @@ func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
 
 // visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear.
 func visitor(c echo.Context) keyring.Visitor {
-	agent := strings.ToValidUTF8(c.Request().UserAgent(), "?")
-	return keyring.Visitor{Address: c.RealIP(), UserAgent: agent[:min(len(agent), 300)]}
+	agent := c.Request().UserAgent()
+	return keyring.Visitor{Address: c.RealIP(), UserAgent: strings.ToValidUTF8(agent[:min(len(agent), 300)], "")}
 }
 
 // maxDraft bounds how much of a form is carried through a sign-in, in bytes of the address.
@@ -109,15 +110,19 @@ const maxDraft = 4 << 10
 // shows the same form, filled with the query.
 func (h *handler) askToSignIn(c echo.Context) error {
 	request := c.Request()
-	next, notice := request.URL.RequestURI(), ""
+	typed, notice := request.URL.Query(), ""
 	if request.Method == http.MethodPost {
-		next, notice = request.URL.Path, noticeEnded
-		if form, err := c.FormParams(); err == nil {
-			form.Del("nonce")
-			if typed := form.Encode(); len(typed) <= maxDraft && typed != "" {
-				next += "?" + typed
-			}
+		typed, notice = request.PostForm, noticeEnded
+		typed.Del("nonce")
+	}
+	for _, values := range typed {
+		for i := range values {
+			values[i] = apikey.Redact(values[i])
 		}
+	}
+	next := withQuery(request.URL.Path, typed)
+	if len(next) > maxDraft {
+		next = request.URL.Path
 	}
 	query := url.Values{}
 	if next != views.HomePath {

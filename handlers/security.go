@@ -1,10 +1,13 @@
 package handlers
 
 import (
+	"errors"
+	"mime"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -41,10 +44,45 @@ func (h *handler) secure() bool { return h.baseURL.Scheme == "https" }
 func refuseBrokenText(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		address := c.Request().URL
-		query, err := url.QueryUnescape(strings.ReplaceAll(address.RawQuery, ";", "%3B"))
-		if err != nil || !plain(query) || !plain(address.Path) {
+		query, err := url.ParseQuery(address.RawQuery)
+		if err != nil || !plain(address.Path) {
 			return errAddress
 		}
+		for name, values := range query {
+			if !plain(name) || slices.ContainsFunc(values, func(v string) bool { return !plain(v) }) {
+				return errAddress
+			}
+		}
+		return next(c)
+	}
+}
+
+// readForm reads the body of a form once and for all; what is no form is refused here.
+func readForm(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		request := c.Request()
+		if request.Method != http.MethodPost || request.ContentLength == 0 {
+			return next(c)
+		}
+		kind, _, err := mime.ParseMediaType(request.Header.Get(echo.HeaderContentType))
+		if err != nil || kind != echo.MIMEApplicationForm || request.Header.Get(echo.HeaderContentEncoding) != "" {
+			return errMediaType
+		}
+		if err := request.ParseForm(); err != nil {
+			var tooLarge *echo.HTTPError
+			if errors.As(err, &tooLarge) {
+				return tooLarge
+			}
+			return errForm
+		}
+		return next(c)
+	}
+}
+
+// ownRequestID lets no visitor choose the id that their request has in the log.
+func ownRequestID(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Request().Header.Del(echo.HeaderXRequestID)
 		return next(c)
 	}
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -106,6 +107,7 @@ func (h *handler) signIn(c echo.Context) error {
 	switch {
 	case errors.As(err, &locked):
 		form.LockedUntil = locked.Until
+		c.Response().Header().Set("Retry-After", fmt.Sprint(int(time.Until(locked.Until).Seconds())+1))
 		return h.render(c, http.StatusTooManyRequests, views.SignInPage(form))
 	case errors.Is(err, keyring.ErrCredentials):
 		form.Problems = input.Problems{"": "The e-mail or the password is wrong."}

@@ -29,6 +29,12 @@ func (s *Store) ForgetAttempts(ctx context.Context, subject string) error {
 	return tidy(err)
 }
 
+// UncountAttempt takes one attempt back, after a sign-in that succeeded.
+func (s *Store) UncountAttempt(ctx context.Context, subject string) error {
+	_, err := s.db.ExecContext(ctx, `UPDATE sign_in_attempts SET attempts = attempts - 1 WHERE subject = $1 AND attempts > 0`, subject)
+	return tidy(err)
+}
+
 // Sweep removes what has served its time: cookies, tombstones, attempts, setup links, after 24 hours the requests by
 // which a repeated issue is recognised, and after 30 days the sessions that are over.
 func (s *Store) Sweep(ctx context.Context) error {

@@ -63,7 +63,7 @@ func (tx *Tx) insertEvent(e audit.Event) error {
 func (s *Store) KeyTrail(ctx context.Context, orgID, keyID string, before int64, limit int) ([]audit.Event, error) {
 	var rows []eventRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+eventColumns+` FROM audit_events
-		WHERE org_id = $1 AND subject_id = $2 AND ($3 = 0 OR seq < $3) ORDER BY seq DESC LIMIT $4`, orgID, keyID, before, limit)
+		WHERE org_id = $1 AND subject_id = $2 AND ($3::bigint = 0 OR seq < $3::bigint) ORDER BY seq DESC LIMIT $4`, orgID, keyID, before, limit)
 	if err != nil {
 		return nil, tidy(err)
 	}

@@ -72,7 +72,7 @@ func tidyAnswer(answer *pq.Error, err error) error {
 		return meaning
 	}
 	switch code := string(answer.Code); {
-	case code == "22P02", code == "22021": // no UUID at all, or no text at all (a NUL byte): as unknown as any other
+	case code == "22P02": // no UUID at all: as unknown as any other
 		return ErrNotFound
 	case code == "57014", code == "55P03", // statement or lock timeout
 		code == "40001", code == "40P01", // still colliding after the retries

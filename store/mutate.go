@@ -87,6 +87,9 @@ func (tx *Tx) record(action account.Action, changes []audit.Change) error {
 		return err
 	}
 	for _, change := range changes {
+		if id, err := uuid.Parse(change.Subject.ID); err != nil || id.String() != change.Subject.ID {
+			return fmt.Errorf("%q is not an id as it is stored: its event's hash would not hold", change.Subject.ID)
+		}
 		event := audit.NewEvent(uuid.Must(uuid.NewV7()).String(), tx.now, tx.actor, action, change).Follow(head.Seq, head.Hash)
 		if err := tx.insertEvent(event); err != nil {
 			return err

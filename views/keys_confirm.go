@@ -99,3 +99,6 @@ func lower(word string) string {
 	}
 	return string(word[0]|0x20) + word[1:] // our own words begin with an ASCII letter
 }
+
+// own says whether the latest change was the viewer's: a form sent twice, or a page reloaded.
+func (m KeyConflict) own() bool { return m.Latest != nil && m.Latest.Who == m.Viewer.Email }

@@ -150,9 +150,17 @@ func personLabel(p account.Person) string {
 	return p.Name + ", " + p.Email + " (" + p.Role.Label() + ")"
 }
 
-func policyHint(p apikey.Policy, now time.Time) string {
+func policyHint(p apikey.Policy, createdAt time.Time) string {
 	return "Your organisation’s keys live for at most " + ui.Count(int64(p.LongestLifetime/apikey.Day), "day") +
-		", until " + p.LastDay(now).Format("2 January 2006") + "."
+		", until " + p.LastDay(createdAt).Format("2 January 2006") + "."
+}
+
+// endHint says when on its last day the key ends, and what choosing another day does to that.
+func endHint(m KeyEdit) string {
+	if m.ExpiresDate != ExpiryDate(m.Key.ExpiresAt) || m.Key.ExpiresAt.Equal(m.Key.ExpiresAt.Truncate(apikey.Day)) {
+		return "The day ends at midnight UTC."
+	}
+	return "It ends at " + m.Key.ExpiresAt.UTC().Format("15:04") + " UTC that day; another day is meant until its end."
 }
 
 // firstDay is the first date that a key can end on.

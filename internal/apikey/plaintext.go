@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/big"
+	"regexp"
 	"strings"
 )
 
@@ -59,6 +60,21 @@ func Parse(text string) (Plaintext, error) {
 	}
 	return Plaintext{text}, nil
 }
+
+// embedded finds keys inside other text, also in the form user:pass.
+var embedded = regexp.MustCompile(fmt.Sprintf(`pk_(?:live|test)_[0-9A-Za-z]{%d}[_:][0-9A-Za-z]{%d}([0-9A-Za-z]{%d})`, publicIDLength, secretLength, checksumLength))
+
+// SignatureIn is the signature of the first key that stands somewhere in the text; "" when there is none. It goes by
+// shape alone: a key with a typo is still nearly a secret.
+func SignatureIn(text string) string {
+	if found := embedded.FindStringSubmatch(text); found != nil {
+		return found[1]
+	}
+	return ""
+}
+
+// Redact puts the signature in the place of every key in the text.
+func Redact(text string) string { return embedded.ReplaceAllString(text, "$1") }
 
 // Reveal returns the whole key. A test lists the only files that may call it.
 func (p Plaintext) Reveal() string { return p.text }

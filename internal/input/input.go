@@ -71,10 +71,19 @@ func Line(text string) (string, error) {
 	return text, nil
 }
 
-// invisible is true for control (Cc) and format (Cf) characters, line and paragraph separators. U+200D, which
-// joins emoji, is a format character too and stays out: a name is for telling keys apart.
+// unseen are the characters that show nothing: control and format characters, line and paragraph separators, those
+// that Unicode lets a font ignore, and non-characters. U+200D, which joins emoji, is a format character too and stays
+// out: a name is for telling keys apart.
+var unseen = []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point,
+	unicode.Variation_Selector, unicode.Noncharacter_Code_Point}
+
+const (
+	emojiStyle   = '\uFE0F' // a variation selector that many keyboards put behind an emoji
+	emptyBraille = '\u2800'
+)
+
 func invisible(r rune) bool {
-	return unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
+	return r != emojiStyle && (r == emptyBraille || unicode.In(r, unseen...))
 }
 
 // Email brings an address to the form in which it is stored and compared, so that variants are one account.

@@ -10,12 +10,12 @@ import (
 )
 
 func TestLineIsCleanedOrRefused(t *testing.T) {
-	for text, want := range map[string]string{"  a b ": "a b", "e\u0301": "é", "": "", "日本語 🙂": "日本語 🙂", "\t\n": ""} {
+	for text, want := range map[string]string{"  a b ": "a b", "e\u0301": "é", "": "", "日本語 🙂": "日本語 🙂", "❤️": "❤️", "\t\n": ""} {
 		if got, err := Line(text); got != want || err != nil {
 			t.Errorf("%q is %q, %v", text, got, err)
 		}
 	}
-	for _, bad := range []string{"a\x00b", "a\nb", "a\u202eb", "a\u200bb", "a\u2028b", "\xff", "a\x7fb", "a\u0085b", "\ufeffa"} {
+	for _, bad := range []string{"a\x00b", "a\nb", "a\u202eb", "a\u200bb", "a\u2028b", "\xff", "a\x7fb", "a\u0085b", "\ufeffa", "\u2800\u3164", "\uffa0", "a\u034f", "\u17b4", "\U000e0100", "\uffff"} {
 		if got, err := Line(bad); err == nil {
 			t.Errorf("%q was taken as %q", bad, got)
 		}

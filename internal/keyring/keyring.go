@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/store"
 )
@@ -57,6 +59,38 @@ type (
 	Catalogue = store.Catalogue
 	Choice    = store.Choice
 )
+
+// canonical brings an id to the one spelling in which it is stored and written down, and returns ErrNotFound for what
+// is no id. Every id from outside passes here: PostgreSQL takes other spellings too, and the audit log's hash does not.
+func canonical(id string) (string, error) {
+	parsed, err := uuid.Parse(id)
+	if err != nil {
+		return "", ErrNotFound
+	}
+	return parsed.String(), nil
+}
+
+// canonicalAll does the same, in place, for ids that may be missing: "" stands for none and stays.
+func canonicalAll(ids ...*string) (err error) {
+	for _, id := range ids {
+		if *id != "" && err == nil {
+			*id, err = canonical(*id)
+		}
+	}
+	return err
+}
+
+// canonicalList does the same for a list of ids.
+func canonicalList(ids []string) ([]string, error) {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		var err error
+		if out[i], err = canonical(id); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
 
 func allow(actor account.Actor, action account.Action) error {
 	if !actor.May(action) {

@@ -40,6 +40,9 @@ func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDr
 	if err := allow(actor, account.IssueKey); err != nil {
 		return apikey.Key{}, apikey.Plaintext{}, err
 	}
+	if err := canonicalAll(&draft.WorkspaceID, &draft.ProcessID, &draft.ProfileID, &draft.OwnerID); err != nil {
+		return apikey.Key{}, apikey.Plaintext{}, err
+	}
 	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
 	if err != nil {
 		return apikey.Key{}, apikey.Plaintext{}, err
@@ -204,6 +207,9 @@ func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (api
 	}
 	if e.ProfileID != nil {
 		key.ProfileID = *e.ProfileID
+		if err := canonicalAll(&key.ProfileID); err != nil {
+			return key, err
+		}
 	}
 	if e.IPAllowlist != nil {
 		key.IPAllowlist, err = apikey.ParseAllowlist(*e.IPAllowlist)
@@ -214,7 +220,9 @@ func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (api
 		problems.Add("expiresAt", err)
 	}
 	if e.OwnerID != nil {
-		key.OwnerID = *e.OwnerID
+		if key.OwnerID, err = canonical(*e.OwnerID); err != nil {
+			return key, err
+		}
 	}
 	return key, problems.Err()
 }
@@ -227,8 +235,12 @@ func (r *Keyring) TransferKey(ctx context.Context, actor account.Actor, id, owne
 // changeKey locks a key, lets change make another of it, and stores that if it differs.
 func (r *Keyring) changeKey(ctx context.Context, actor account.Actor, action account.Action, id string,
 	change func(*store.Tx, apikey.Key) (apikey.Key, error)) (apikey.Key, error) {
+	id, err := canonical(id)
+	if err != nil {
+		return apikey.Key{}, err
+	}
 	var after apikey.Key
-	err := r.store.Mutate(ctx, actor, action, func(tx *store.Tx) ([]audit.Change, error) {
+	err = r.store.Mutate(ctx, actor, action, func(tx *store.Tx) ([]audit.Change, error) {
 		before, err := tx.LockKey(id)
 		if err != nil {
 			return nil, err
@@ -277,9 +289,13 @@ func changed(key apikey.Key, change apikey.Change, now time.Time) apikey.Key {
 // ChangeStatuses disables or revokes several keys in one transaction, and leaves those alone whose status does not
 // allow it or which are gone. It returns how many it changed.
 func (r *Keyring) ChangeStatuses(ctx context.Context, actor account.Actor, change apikey.Change, ids []string) (int, error) {
+	ids, err := canonicalList(ids)
+	if err != nil {
+		return 0, err
+	}
 	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // one order for everybody: no two wait for each other crosswise
 	count := 0
-	err := r.store.Mutate(ctx, actor, actions[change], func(tx *store.Tx) ([]audit.Change, error) {
+	err = r.store.Mutate(ctx, actor, actions[change], func(tx *store.Tx) ([]audit.Change, error) {
 		var changes []audit.Change
 		for _, id := range ids {
 			before, err := tx.LockKey(id)
@@ -312,6 +328,10 @@ type Rotation struct {
 // ErrGrantAll, ErrNotFound.
 func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string, grace time.Duration) (Rotation, error) {
 	if err := allow(actor, account.RotateKey); err != nil {
+		return Rotation{}, err
+	}
+	id, err := canonical(id)
+	if err != nil {
 		return Rotation{}, err
 	}
 	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
@@ -359,6 +379,10 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 
 // DeleteKey removes a key's row. The audit log keeps what it was.
 func (r *Keyring) DeleteKey(ctx context.Context, actor account.Actor, id string) error {
+	id, err := canonical(id)
+	if err != nil {
+		return err
+	}
 	return r.store.Mutate(ctx, actor, account.DeleteKey, func(tx *store.Tx) ([]audit.Change, error) {
 		key, err := tx.LockKey(id)
 		if err != nil {
@@ -371,6 +395,10 @@ func (r *Keyring) DeleteKey(ctx context.Context, actor account.Actor, id string)
 // Key returns one key.
 func (r *Keyring) Key(ctx context.Context, actor account.Actor, id string) (KeyRow, error) {
 	if err := allow(actor, account.ReadKeys); err != nil {
+		return KeyRow{}, err
+	}
+	id, err := canonical(id)
+	if err != nil {
 		return KeyRow{}, err
 	}
 	return r.store.KeyByID(ctx, actor.OrgID, id)
@@ -422,6 +450,10 @@ func (r *Keyring) KeysInUse(ctx context.Context, actor account.Actor, ids []stri
 	if err := allow(actor, account.ReadKeys); err != nil {
 		return nil, err
 	}
+	ids, err := canonicalList(ids)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := r.store.KeysByID(ctx, actor.OrgID, ids)
 	if err != nil {
 		return nil, err
@@ -455,7 +487,10 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 	if err := errors.Join(allow(actor, account.ReadKeys), allow(actor, account.ReadAudit)); err != nil {
 		return h, err
 	}
-	var err error
+	id, err := canonical(id)
+	if err != nil {
+		return h, err
+	}
 	if h.Usage, err = r.store.KeyUsage(ctx, actor.OrgID, id, days); err != nil {
 		return h, err
 	}
@@ -516,6 +551,10 @@ func (r *Keyring) KeyOwners(ctx context.Context, actor account.Actor) ([]account
 // Person returns a member of the organisation.
 func (r *Keyring) Person(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
 	if err := allow(actor, account.ReadKeys); err != nil {
+		return account.Person{}, err
+	}
+	id, err := canonical(id)
+	if err != nil {
 		return account.Person{}, err
 	}
 	return r.store.MemberByID(ctx, actor.OrgID, id)

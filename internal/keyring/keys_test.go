@@ -503,3 +503,48 @@ func TestTrailTellsWhoDidWhatAndHidesNothingSecret(t *testing.T) {
 		}
 	}
 }
+
+// PostgreSQL takes an id in other spellings too; the audit log's hash must be over the one that is stored.
+func TestIDInAnotherSpellingKeepsTheChain(t *testing.T) {
+	h := newHouse(t)
+	for _, spell := range []func(string) string{strings.ToUpper, func(s string) string { return strings.ReplaceAll(s, "-", "") },
+		func(s string) string { return "{" + s + "}" }, func(s string) string { return "urn:uuid:" + s }} {
+		session, err := h.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.1"}, h.org.Member.Email, storetest.Password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := h.issue(h.org.Owner, draft("x"))
+		if err := h.EndSession(t.Context(), h.org.Member, spell(session.ID)); err != nil {
+			t.Error(err)
+		}
+		if same, err := h.TransferKey(t.Context(), h.org.Owner, spell(key.ID), spell(key.OwnerID)); err != nil || same.Version != key.Version {
+			t.Errorf("a transfer to the owner that the key has made version %d, %v", same.Version, err)
+		}
+		if n, err := h.ChangeStatuses(t.Context(), h.org.Owner, apikey.Disable, []string{spell(key.ID), key.ID}); n != 1 || err != nil {
+			t.Errorf("%d keys changed, %v", n, err)
+		}
+		if err := h.DeleteKey(t.Context(), h.org.Owner, spell(key.ID)); err != nil {
+			t.Error(err)
+		}
+		if _, err := h.store.VerifyChain(t.Context(), h.org.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWholeKeyIsNoName(t *testing.T) {
+	h := newHouse(t)
+	p := apikey.NewPlaintext(apikey.Live)
+	key := h.issue(h.org.Owner, draft("x"))
+	for _, name := range []string{p.Reveal(), "Bearer " + p.Reveal(), p.Prefix() + ":" + p.RevealPass(), "old " + p.Reveal() + " key"} {
+		if _, _, err := h.IssueKey(t.Context(), h.org.Owner, draft(name)); input.ProblemsIn(err)["name"] == "" {
+			t.Errorf("a key became a name: %v", err)
+		}
+		if _, err := h.EditKey(t.Context(), h.org.Owner, key.ID, keyring.KeyEdit{Name: &name}); input.ProblemsIn(err)["name"] == "" {
+			t.Errorf("a key became a name by an edit: %v", err)
+		}
+	}
+	if _, _, err := h.IssueKey(t.Context(), h.org.Owner, draft(p.Prefix())); err != nil {
+		t.Errorf("what may be seen of a key may be a name: %v", err)
+	}
+}

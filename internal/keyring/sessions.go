@@ -62,6 +62,9 @@ func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password stri
 	if err := r.store.ForgetAttempts(ctx, accountSubject(email)); err != nil {
 		return Session{}, err
 	}
+	if err := r.store.UncountAttempt(ctx, addressSubject(from.Address)); err != nil { // only failures fill an office's limit
+		return Session{}, err
+	}
 	return r.beginSession(ctx, from, member.Person)
 }
 
@@ -132,6 +135,10 @@ func (r *Keyring) Sessions(ctx context.Context, actor account.Actor) ([]Session,
 
 // EndSession ends one of the actor's own sessions; ErrNotFound when it is not theirs or has ended.
 func (r *Keyring) EndSession(ctx context.Context, actor account.Actor, id string) error {
+	id, err := canonical(id)
+	if err != nil {
+		return err
+	}
 	return r.store.Mutate(ctx, actor, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
 		return []audit.Change{sessionEnded(tx, id, actor.Email)}, tx.EndSession(id)
 	})

@@ -317,3 +317,39 @@ func TestWholeKeyPastedIntoTheSearchDoesNotTravel(t *testing.T) {
 		}
 	}
 }
+
+// TestOutageLosesNothingThatWasTyped presses Create while the database does not answer.
+func TestOutageLosesNothingThatWasTyped(t *testing.T) {
+	for name, path := range map[string]string{"in the dialog": "/account/api-keys", "on the page": "/account/api-keys/new"} {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			org := storetest.Organisation(t, s.store)
+			p := s.visit(org.Admin)
+			p.AllowErrors("503")
+			p.Goto(path)
+			if path != "/account/api-keys/new" {
+				p.Click("main a[href^='/account/api-keys/new']")
+			}
+			p.Fill("input[name=name]", "Typed with care")
+			p.Check("input[name=scopes][value='read:chat']")
+			lock, err := s.db.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := lock.Exec(`LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE`); err != nil {
+				t.Fatal(err)
+			}
+			p.Click("#dialog button[type=submit]")
+			p.WaitFor(`.outage:text("can’t answer just now")`)
+			if p.Value("input[name=name]") != "Typed with care" {
+				t.Error("what was typed is lost")
+			}
+			if err := lock.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			p.Click("#dialog button[type=submit]")
+			p.WaitFor("#secret-key")
+			p.WaitGone(".outage")
+		})
+	}
+}

@@ -66,6 +66,9 @@ document.addEventListener("htmx:before:request", (event) => {
 // --- The key is shown once: it leaves the document with the page, and before a browser keeps the page for Back. ---
 
 window.addEventListener("pagehide", forgetKey)
+window.addEventListener("beforeunload", (event) => {
+  if (showsKey()) event.preventDefault() // a slip of the finger shall not lose it
+})
 
 document.addEventListener("click", async (event) => {
   const copy = event.target.closest("[data-copy]")
@@ -176,15 +179,15 @@ document.addEventListener("htmx:after:swap", (event) => {
   else announce(find("[data-announce]", fresh)?.textContent.trim())
 })
 
-document.addEventListener("htmx:error", () => {
-  const note = find("#offline")
-  if (note) note.hidden = false
+// A request that came to nothing leaves the page as it is, and says so: in the dialog too, which covers the page.
+const outage = (is) => {
+  for (const note of all(".outage")) note.hidden = !is
+}
+document.addEventListener("htmx:error", () => outage(true))
+document.addEventListener("htmx:response:error", (event) => {
+  if (event.detail.ctx.response.status >= 500) outage(true)
 })
-
-document.addEventListener("htmx:after:request", () => {
-  const note = find("#offline")
-  if (note) note.hidden = true
-})
+document.addEventListener("htmx:before:request", () => outage(false))
 
 // --- At the start. ---
 
@@ -196,5 +199,6 @@ find("[data-problems]")?.focus()
 
 document.addEventListener("input", (event) => {
   if (event.target.id !== "q") return
-  event.target.value = event.target.value.replace(/^\s*pk_(live|test)_\w{12}_\w{32}(\w{6})\s*$/, "$2")
+  const key = event.target.value.match(/pk_(?:live|test)_[0-9A-Za-z]{12}[_:][0-9A-Za-z]{32}([0-9A-Za-z]{6})/)
+  if (key) event.target.value = key[1]
 }, true)

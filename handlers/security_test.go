@@ -1,0 +1,132 @@
+package handlers
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/store/storetest"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+func TestBrokenBodyIsNeverA500(t *testing.T) {
+	s := newSite(t)
+	b := s.as(s.org.Admin)
+	const form = "application/x-www-form-urlencoded"
+	for _, path := range []string{views.NewKeyPath, views.BulkPath(apikey.Disable), views.SignInPath, views.SessionsPath} {
+		for _, c := range []struct {
+			kind, encoding, body string
+			status               int
+		}{
+			{form, "", "name=%zz", 400}, {form, "", "a;b", 400}, {form, "", strings.Repeat("&", 11000), 400}, {form, "gzip", "name=x", 415},
+			{"multipart/form-data", "", "x", 415}, {"multipart/form-data; boundary=x", "", "--x--", 415}, {"text/plain", "", "name=x", 415},
+			{"application/json", "", `{"name":"x"}`, 415}, {";", "", "name=x", 415}, {"", "", "name=x", 415}, {form, "", strings.Repeat("x", 70000), 413},
+		} {
+			request := httptest.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+path, strings.NewReader(c.body))
+			request.RequestURI = ""
+			request.Header.Set("Sec-Fetch-Site", "same-origin")
+			for name, value := range map[string]string{"Content-Type": c.kind, "Content-Encoding": c.encoding} {
+				if value != "" {
+					request.Header.Set(name, value)
+				}
+			}
+			response, err := b.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != c.status && (c.status != 400 || response.StatusCode >= 500) {
+				t.Errorf("%s with %q %q %.20q: %d, want %d", path, c.kind, c.encoding, c.body, response.StatusCode, c.status)
+			}
+		}
+	}
+	key := s.issue("x")
+	for path, want := range map[string]int{
+		views.NewKeyPath + "?a;b": 400, views.BulkPath(apikey.Disable) + "?a;b": 400, views.KeyPath(key.ID) + "?before=2147483648": 200,
+		views.KeyPath(strings.ToUpper(key.ID)): 200, views.KeyPath("urn:uuid:" + key.ID): 200,
+	} {
+		if got := b.get(path); got.status != want {
+			t.Errorf("%s: %d", path, got.status)
+		}
+	}
+	for _, id := range []string{"urn:uuid:" + key.ID, "x", "\x00"} {
+		if got := b.post(views.BulkPath(apikey.Disable), url.Values{"id": {id}}); got.status >= 500 {
+			t.Errorf("id %q: %d", id, got.status)
+		}
+	}
+}
+
+func TestOddBrowserCanSignInAndOut(t *testing.T) {
+	s := newSite(t)
+	b := s.visitor()
+	odd := map[string]string{"User-Agent": "x" + strings.Repeat("é", 200) + "\xff"}
+	credentials := url.Values{"email": {s.org.Admin.Email}, "password": {storetest.Password}}
+	if got := b.send(http.MethodPost, views.SignInPath, credentials, odd); got.status != http.StatusSeeOther {
+		t.Fatal(got.status)
+	}
+	if got := b.send(http.MethodPost, views.SignOutPath, url.Values{}, odd); got.status != http.StatusSeeOther {
+		t.Fatal(got.status)
+	}
+	if live, err := s.keyring.Sessions(t.Context(), s.org.Admin); err != nil || len(live) != 0 {
+		t.Errorf("%d sessions after signing out, %v", len(live), err)
+	}
+}
+
+func TestVisitorDoesNotChooseTheRequestID(t *testing.T) {
+	s := newSite(t)
+	if got := s.visitor().send(http.MethodGet, "/sign-in", nil, map[string]string{"X-Request-Id": "mine"}); got.header.Get("X-Request-Id") == "mine" || strings.Contains(s.log.String(), "mine") {
+		t.Error("the visitor's id was taken")
+	}
+}
+
+func TestForwardedAddressIsBelievedFromTrustedProxiesAlone(t *testing.T) {
+	h := &handler{log: discard()}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil)
+	request.RemoteAddr = "10.0.0.1:1234"
+	request.Header.Set("X-Forwarded-For", "203.0.113.66, 198.51.100.7, 10.0.0.2")
+	proxies := func(list ...string) (out []netip.Prefix) {
+		for _, p := range list {
+			out = append(out, netip.MustParsePrefix(p))
+		}
+		return out
+	}
+	for want, trusted := range map[string][]netip.Prefix{
+		"10.0.0.1":     nil,
+		"198.51.100.7": proxies("10.0.0.0/8"), // from the right, the first that is no proxy of ours
+		"203.0.113.66": proxies("10.0.0.0/8", "198.51.100.0/24"),
+	} {
+		if got := h.clientAddress(trusted)(request); got != want {
+			t.Errorf("trusting %v: %s, want %s", trusted, got, want)
+		}
+	}
+	if got := h.clientAddress(proxies("192.0.2.0/24"))(request); got != "10.0.0.1" {
+		t.Errorf("an untrusted peer chose the address %s", got)
+	}
+}
+
+func TestKeyInAnAddressIsNotCarriedThroughTheSignIn(t *testing.T) {
+	s := newSite(t)
+	p := apikey.NewPlaintext(apikey.Live)
+	for _, text := range []string{p.Reveal(), "Bearer " + p.Reveal(), "MOONLATCH_API_KEY=" + p.Reveal(), p.Prefix() + ":" + p.RevealPass()} {
+		query := url.Values{"q": {text}}.Encode()
+		if got := s.visitor().get(views.KeysPath + "?" + query); strings.Contains(got.location, p.RevealPass()[:30]) || !strings.Contains(got.location, p.Signature()) {
+			t.Errorf("signed out: %s", got.location)
+		}
+		if got := s.as(s.org.Admin).get(views.KeysPath + "?" + query); got.status != http.StatusSeeOther || got.location != views.KeysPath+"?q="+p.Signature() {
+			t.Errorf("signed in: %d %s", got.status, got.location)
+		}
+	}
+}
+
+func TestOfficeIsNotLockedOutByItsOwnSignIns(t *testing.T) {
+	s := newSite(t)
+	for range 120 {
+		if _, err := s.keyring.SignIn(t.Context(), visitorFrom("203.0.113.7"), s.org.Admin.Email, storetest.Password); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
