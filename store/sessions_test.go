@@ -44,7 +44,7 @@ func TestSessionEndsByTimeByIdlenessAndByHand(t *testing.T) {
 	end := func(id string) error {
 		return s.Mutate(t.Context(), org.Admin, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) { return nil, tx.EndSession(id) })
 	}
-	for _, id := range []string{foreign.ID, "", "\x00"} {
+	for _, id := range []string{foreign.ID, ""} {
 		if err := end(id); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("ending %q, not the admin's to end: %v", id, err)
 		}
