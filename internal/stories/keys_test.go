@@ -353,3 +353,32 @@ func TestOutageLosesNothingThatWasTyped(t *testing.T) {
 		})
 	}
 }
+
+// TestTwoTabsEditOneKey saves in one tab what the other does not know of.
+func TestTwoTabsEditOneKey(t *testing.T) {
+	s := open(t)
+	org := storetest.Organisation(t, s.store)
+	key, _, err := s.keyring.IssueKey(t.Context(), org.Admin, keyring.KeyDraft{Name: "shared", Scopes: []string{"read:chat"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := s.visit(org.Admin)
+	first.AllowErrors("409")
+	path := "/account/api-keys/" + key.ID + "/edit"
+	first.Goto(path)
+	second := first.NewTab()
+	second.AllowErrors("409")
+	second.Goto(path)
+	first.Fill("input[name=name]", "from the first tab")
+	first.Click("#dialog button[type=submit]")
+	second.Fill("input[name=name]", "from the second tab")
+	second.Click("#dialog button[type=submit]")
+	second.WaitFor(`[role=alert]:text("from the first tab")`)
+	second.Screenshot("late-edit")
+	second.Axe()
+	if second.Value("input[name=name]") != "from the second tab" {
+		t.Error("what was typed is lost")
+	}
+	second.Click("#dialog button[type=submit]")
+	second.WaitFor(`[role=status]:text("“from the second tab” is saved.")`)
+}
