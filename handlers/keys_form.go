@@ -233,7 +233,7 @@ func (h *handler) staleEdit(c echo.Context, form views.KeyEdit) error {
 		}
 	}
 	form.Key, form.Version = fresh, fresh.Version
-	form.Problems = input.Problems{"": said + " What you typed is below; saving it replaces that."}
+	form.Problems = input.Problems{"": said + " Saving replaces that."}
 	return h.showEditForm(c, http.StatusConflict, form)
 }
 

@@ -160,7 +160,7 @@ func endHint(m KeyEdit) string {
 	if m.ExpiresDate != ExpiryDate(m.Key.ExpiresAt) || m.Key.ExpiresAt.Equal(m.Key.ExpiresAt.Truncate(apikey.Day)) {
 		return "The day ends at midnight UTC."
 	}
-	return "It ends at " + m.Key.ExpiresAt.UTC().Format("15:04") + " UTC that day; another day is meant until its end."
+	return "It ends at " + m.Key.ExpiresAt.UTC().Format("15:04") + " UTC on that day. Another day counts to its end, at midnight UTC."
 }
 
 // firstDay is the first date that a key can end on.

@@ -373,7 +373,7 @@ func TestTwoTabsEditOneKey(t *testing.T) {
 	first.Click("#dialog button[type=submit]")
 	second.Fill("input[name=name]", "from the second tab")
 	second.Click("#dialog button[type=submit]")
-	second.WaitFor(`[role=alert]:text("from the first tab")`)
+	second.WaitFor(`[role=alert]:text("Saving replaces that.")`)
 	second.Screenshot("late-edit")
 	second.Axe()
 	if second.Value("input[name=name]") != "from the second tab" {
