@@ -48,6 +48,10 @@ check: generate lint ## All that CI runs: generate, format, vet, lint, and the t
 check: internal/browsertest/node_modules/.installed
 	go test -race -timeout 18m ./...
 
+.PHONY: bench
+bench: node_modules/.installed ## Compare pages of a list of a million keys with those of a thousand; takes some minutes
+	go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./store
+
 .PHONY: lint
 lint: generate ## Look at the format and at what vet and the linters say
 	@unformatted=$$(gofmt -l cmd handlers internal migrations static store views); \

@@ -87,16 +87,14 @@ func utc(t *time.Time) *time.Time {
 const rowQuery = `SELECT ` + keyColumns + `,
 		o.email AS owner_email, o.name AS owner_name, o.role AS owner_role, o.status AS owner_status,
 		c.email AS creator_email, c.name AS creator_name, c.role AS creator_role, c.status AS creator_status,
-		coalesce(w.name, '') AS workspace_name, coalesce(p.name, '') AS process_name,
-		coalesce(b.name, '') AS profile_name,
+		coalesce((SELECT name FROM workspaces WHERE id = k.workspace_id), '') AS workspace_name,
+		coalesce((SELECT name FROM processes WHERE id = k.process_id), '') AS process_name,
+		coalesce((SELECT name FROM bias_profiles WHERE id = k.profile_id), '') AS profile_name,
 		u.last_used_at, u.address AS use_address, u.user_agent AS use_agent, u.idle_since, lower(k.name) AS sort_name
 	FROM api_keys k
 	JOIN key_use u ON u.key_id = k.id
 	JOIN members o ON o.id = k.owner_id
-	JOIN members c ON c.id = k.created_by
-	LEFT JOIN workspaces w ON w.id = k.workspace_id
-	LEFT JOIN processes p ON p.id = k.process_id
-	LEFT JOIN bias_profiles b ON b.id = k.profile_id`
+	JOIN members c ON c.id = k.created_by`
 
 type rowRecord struct {
 	keyRecord
@@ -154,15 +152,16 @@ func (s *Store) KeysByID(ctx context.Context, orgID string, ids []string) ([]Key
 	return rows(records), tidy(err)
 }
 
-// sortColumns says by which column an order sorts, what the cursor's text is cast to, and how a row tells it.
+// sortColumns says by which column an order sorts and by which id it parts equals, both of one table and so of one
+// index; what the cursor's text is cast to; and how a row tells it.
 var sortColumns = map[apikey.Order]struct {
-	column, cast string
-	value        func(KeyRow) string
+	column, id, cast string
+	value            func(KeyRow) string
 }{
-	apikey.ByCreation: {"k.created_at", "timestamptz", func(r KeyRow) string { return instant(r.CreatedAt) }},
-	apikey.ByExpiry:   {"k.expires_at", "timestamptz", func(r KeyRow) string { return instant(r.ExpiresAt) }},
-	apikey.ByUse:      {"u.idle_since", "timestamptz", func(r KeyRow) string { return instant(r.idleSince) }},
-	apikey.ByName:     {"lower(k.name)", "text", func(r KeyRow) string { return r.sortName }},
+	apikey.ByCreation: {"k.created_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.CreatedAt) }},
+	apikey.ByExpiry:   {"k.expires_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.ExpiresAt) }},
+	apikey.ByUse:      {"u.idle_since", "u.key_id", "timestamptz", func(r KeyRow) string { return instant(r.idleSince) }},
+	apikey.ByName:     {"lower(k.name)", "k.id", "text", func(r KeyRow) string { return r.sortName }},
 }
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
@@ -176,6 +175,11 @@ type KeyPage struct {
 
 // ListKeys returns a page of the organisation's keys. An empty field of the filter switches its line off: the values
 // are known when the statement is planned, so that an unused line costs nothing.
+//
+// The statement finds the page's ids in the indexes first, and reads whole rows of those only. What a search finds by
+// name, by owner and by identifier it finds apart, each in its own index and at most a page of it: of one long OR
+// PostgreSQL can't tell how much it matches, and reads a million keys where none does. The owners are looked up
+// beforehand for the same reason.
 func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sort apikey.Sort, at apikey.Position, limit int) (KeyPage, error) {
 	by := sortColumns[sort.By]
 	descending := sort.Descending != at.Backward
@@ -183,34 +187,60 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 	if descending {
 		compare, direction = "<", "DESC"
 	}
-	now := s.Now()
-	low, high := idRange(f.Search)
-	// Scalar parameters are cast, so that an empty one can be compared with nothing.
-	query := rowQuery + ` WHERE k.org_id = $1
-		AND ($2 = '' OR k.status = ANY($3) AND (CASE WHEN k.status IN ('enabled', 'disabled') AND k.expires_at <= $4::timestamptz
-			THEN 'expired' ELSE k.status END) = $2)
-		AND ($5 = '' OR k.owner_id = nullif($5, '')::uuid)
-		AND ($6 = '' OR k.environment = $6)
-		AND ($7 = '' OR k.scopes @> ARRAY[$7::text])
-		AND ($8 = '' OR k.profile_id = nullif($8, '')::uuid)
-		AND ($9 = '' OR k.workspace_id = nullif($9, '')::uuid)
-		AND ($10 = '' OR k.process_id = nullif($10, '')::uuid)
-		AND ($11::timestamptz IS NULL OR k.expires_at > $4::timestamptz AND k.expires_at <= $11::timestamptz
+	order := ` ORDER BY place ` + direction + `, id ` + direction + ` LIMIT $18`
+	// Scalar parameters are cast, so that an empty one can be compared with nothing. A key is never idle since before
+	// its creation, which spares the younger ones a look at their use; without a line about use, its table drops out,
+	// and with one, the column that is not null makes the outer join an inner one, which can begin with that table.
+	found := func(search string) string {
+		return `(SELECT ` + by.id + ` AS id, ` + by.column + ` AS place
+		FROM api_keys k LEFT JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id
+		WHERE k.org_id = $1 AND ` + by.column + ` IS NOT NULL
+		AND ($2 IN ('', 'expired') OR k.status = $2)
+		AND ($2 NOT IN ('enabled', 'disabled') OR k.expires_at > $3::timestamptz)
+		AND ($2 <> 'expired' OR k.status IN ('enabled', 'disabled') AND k.expires_at <= $3::timestamptz)
+		AND ($4 = '' OR k.owner_id = nullif($4, '')::uuid)
+		AND ($5 = '' OR k.environment = $5)
+		AND ($6 = '' OR k.scopes @> ARRAY[$6::text])
+		AND ($7 = '' OR k.profile_id = nullif($7, '')::uuid)
+		AND ($8 = '' OR k.workspace_id = nullif($8, '')::uuid)
+		AND ($9 = '' OR k.process_id = nullif($9, '')::uuid)
+		AND ($10::timestamptz IS NULL OR k.expires_at > $3::timestamptz AND k.expires_at <= $10::timestamptz
 			AND k.status IN ('enabled', 'disabled'))
-		AND ($12::timestamptz IS NULL OR u.idle_since <= $12::timestamptz)
-		AND ($13 = '' OR k.name ILIKE $14 OR k.signature = $13 OR k.prefix = $13 OR k.id BETWEEN $15::uuid AND $16::uuid
-			OR k.owner_id = ANY (ARRAY(SELECT id FROM members WHERE org_id = $1 AND email ILIKE $14)))
-		AND ($17 = '' OR (` + by.column + `, k.id) ` + compare + ` (nullif($18, '')::` + by.cast + `, nullif($17, '')::uuid))
-		ORDER BY ` + by.column + ` ` + direction + `, k.id ` + direction + ` LIMIT $19`
+		AND ($11::timestamptz IS NULL OR u.idle_since <= $11::timestamptz AND k.created_at <= $11::timestamptz)
+		AND (` + search + `)
+		AND ($16 = '' OR (` + by.column + `, ` + by.id + `) ` + compare + ` (nullif($17, '')::` + by.cast + `, nullif($16, '')::uuid))` + order + `)`
+	}
+	query := rowQuery + ` JOIN (` +
+		found(`$12 = '' OR k.name ILIKE $13`) + ` UNION ` +
+		found(`$12 <> '' AND k.owner_id = ANY($19::uuid[])`) + ` UNION ` +
+		found(`$12 <> '' AND (k.signature = $12 OR k.prefix = $12 OR k.id BETWEEN $14::uuid AND $15::uuid)`) + order + `) AS found ON found.id = k.id
+		ORDER BY found.place ` + direction + `, k.id ` + direction
+	pattern := "%" + escapeLike(f.Search) + "%"
+	low, high := idRange(f.Search)
+	owners, err := s.ownersLike(ctx, orgID, f.Search, pattern)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	now := s.Now()
 	var records []rowRecord
-	err := s.db.SelectContext(ctx, &records, query,
-		orgID, f.Status, pq.Array(f.Status.StoredAs()), now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
-		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, "%"+escapeLike(f.Search)+"%", low, high,
-		at.ID, at.Value, limit+1)
+	err = s.db.SelectContext(ctx, &records, query,
+		orgID, f.Status, now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
+		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, pattern, low, high,
+		at.ID, at.Value, limit+1, pq.Array(owners))
 	if err != nil {
 		return KeyPage{}, tidy(err)
 	}
 	return pageOf(rows(records), at, limit, by.value), nil
+}
+
+// ownersLike finds the members whose e-mail a search finds; nobody when nothing is searched.
+func (s *Store) ownersLike(ctx context.Context, orgID, search, pattern string) ([]string, error) {
+	if search == "" {
+		return nil, nil
+	}
+	var ids []string
+	err := s.db.SelectContext(ctx, &ids, `SELECT id FROM members WHERE org_id = $1 AND email ILIKE $2`, orgID, pattern)
+	return ids, tidy(err)
 }
 
 // pageOf cuts the one row too many that tells whether the list goes on, and turns a page read backward around.
@@ -262,7 +292,8 @@ func idRange(text string) (low, high string) {
 // HasKeys says whether the organisation has any key at all.
 func (s *Store) HasKeys(ctx context.Context, orgID string) (bool, error) {
 	var found bool
-	err := s.db.GetContext(ctx, &found, `SELECT EXISTS (SELECT 1 FROM api_keys WHERE org_id = $1)`, orgID)
+	// The order makes PostgreSQL look into the index; without one it may read others' keys until it meets one of these.
+	err := s.db.GetContext(ctx, &found, `SELECT count(*) > 0 FROM (SELECT FROM api_keys WHERE org_id = $1 ORDER BY created_at DESC LIMIT 1) AS newest`, orgID)
 	return found, tidy(err)
 }
 

@@ -1,9 +1,13 @@
 package store_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
@@ -66,5 +70,89 @@ func TestSearchCannotLeaveTheOrganisation(t *testing.T) {
 	}
 	if requests, err := s.RequestsSince(t.Context(), ours.ID, []string{key.ID}, time.Time{}); err != nil || len(requests) != 0 {
 		t.Errorf("%v, %v", requests, err)
+	}
+}
+
+// TestSearchIsOneListInEveryOrder reads, page by page, keys that are found by name, by owner, by an identifier, or by
+// several of them at once: each comes once, and where the order says.
+func TestSearchIsOneListInEveryOrder(t *testing.T) {
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	start := time.Now().UTC().Truncate(time.Microsecond)
+	const word = "admin@" // begins an owner's e-mail
+	found := map[string]bool{}
+	for i := range 12 {
+		s.Now = func() time.Time { return start.Add(time.Duration(i/2) * time.Minute) } // pairs that only the id tells apart
+		key := insertKey(t, s, org.Owner, func(k *apikey.Key) {
+			if i%3 == 1 {
+				k.OwnerID = org.Admin.MemberID
+			}
+			if i%2 == 0 {
+				k.Name = "An ADMIN@work key"
+			}
+			if i == 5 {
+				k.Signature = word
+			}
+		})
+		found[key.ID] = i%2 == 0 || i == 5 || i%3 == 1
+	}
+	for _, text := range []string{"created", "-created", "name", "-name", "expires", "-expires", "used", "-used"} {
+		sort, _ := apikey.ParseSort(text)
+		all, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{}, sort, apikey.Position{}, 50)
+		if err != nil || len(all.Rows) != 12 {
+			t.Fatalf("%s: %d keys, %v", text, len(all.Rows), err)
+		}
+		var want []string
+		for _, row := range all.Rows {
+			if found[row.ID] {
+				want = append(want, row.ID)
+			}
+		}
+		var got, back []string
+		var last apikey.Position
+		for at := (&apikey.Position{}); at != nil; {
+			last = *at
+			page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{Search: word}, sort, *at, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, row := range page.Rows {
+				got = append(got, row.ID)
+			}
+			at = page.Next
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", text, got, want)
+		}
+		last.Backward = true
+		page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{Search: word}, sort, last, 50)
+		for _, row := range page.Rows {
+			back = append(back, row.ID)
+		}
+		if err != nil || len(back) == 0 || !slices.Equal(back, want[:len(back)]) {
+			t.Errorf("%s, back: %v, %v; want the first of %v", text, back, err, want)
+		}
+	}
+}
+
+func TestKeyOwnersAreThoseWithKeys(t *testing.T) {
+	s := storetest.New(t)
+	ours, theirs := storetest.Organisation(t, s), storetest.Organisation(t, s)
+	if has, err := s.HasKeys(t.Context(), ours.ID); err != nil || has {
+		t.Errorf("keys in an empty organisation: %v, %v", has, err)
+	}
+	insertKey(t, s, theirs.Admin, nil)
+	for _, owner := range []account.Actor{ours.Owner, ours.Admin, ours.Owner} {
+		insertKey(t, s, owner, nil)
+	}
+	owners, err := s.KeyOwners(t.Context(), ours.ID)
+	if err != nil || len(owners) != 2 || owners[0].ID != ours.Admin.MemberID || owners[1].ID != ours.Owner.MemberID {
+		t.Errorf("%v, %v", owners, err)
+	}
+	if has, err := s.HasKeys(t.Context(), ours.ID); err != nil || !has {
+		t.Errorf("keys: %v, %v", has, err)
+	}
+	if owners, err := s.KeyOwners(t.Context(), uuid.NewString()); err != nil || len(owners) != 0 {
+		t.Errorf("owners in no organisation: %v, %v", owners, err)
 	}
 }

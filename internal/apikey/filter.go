@@ -19,17 +19,6 @@ type Filter struct {
 	UnusedFor     int // days
 }
 
-// StoredAs lists the stored statuses that a key of this status can have.
-func (s Status) StoredAs() []Status {
-	switch s {
-	case Expired:
-		return []Status{Enabled, Disabled}
-	case Enabled, Disabled, Rotated, Revoked:
-		return []Status{s}
-	}
-	return nil
-}
-
 // Order is what a list of keys is sorted by.
 type Order string
 
