@@ -20,11 +20,10 @@ RUN go tool templ generate -path views -log-level warn \
  && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/moonlatch ./cmd/moonlatch
 
 FROM debian:bookworm-slim
-# For HTTPS and SMTP to others, and for the time zones that people choose.
+# For a database that is reached over TLS and checked (sslmode=verify-full).
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /usr/share/zoneinfo.zip
 COPY --from=build /out/moonlatch /usr/local/bin/moonlatch
-ENV ZONEINFO=/usr/share/zoneinfo.zip ADDR=0.0.0.0:8080
+ENV ADDR=0.0.0.0:8080
 USER 65532:65532
 # In no folder of its own: with a database elsewhere it writes no files.
 WORKDIR /

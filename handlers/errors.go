@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -55,12 +56,18 @@ func (h *handler) fail(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
 	}
+	if errors.Is(c.Request().Context().Err(), context.Canceled) {
+		return // the browser has gone: nobody waits for an answer
+	}
 	failure := h.meaning(err)
+	if failure.Status >= 500 && c.Request().Method == http.MethodGet {
+		failure.Back = c.Request().URL.RequestURI() // to try again
+	}
 	if failure.Status >= 500 {
 		h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))
 	}
 	if failure.Status == http.StatusServiceUnavailable {
-		failure.RetryAt = time.Now().Add(retryAfter)
+		failure.RetryAt = h.keyring.Now().Add(retryAfter)
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
 	}
 	failure.Page = views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}

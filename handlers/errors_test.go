@@ -30,7 +30,7 @@ var known = map[string]struct {
 	"keyring.ErrCursor":      {keyring.ErrCursor, false},
 	"keyring.ErrCredentials": {keyring.ErrCredentials, true}, // signIn
 	"apikey.ErrState":        {apikey.ErrState, false},
-	"apikey.ErrMalformed":    {apikey.ErrMalformed, true}, // keysPage
+	"apikey.ErrMalformed":    {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
 }
 
 func TestNoErrorLacksARow(t *testing.T) {

@@ -57,13 +57,14 @@ func New(o Options) http.Handler {
 	e.IPExtractor = h.clientAddress(o.TrustedProxies)
 	e.HTTPErrorHandler = h.fail
 	e.Use(
+		hurry,
 		ownRequestID,
 		middleware.RequestID(),
 		h.logRequests(),
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		h.secureHeaders,
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
-		peopleOnly(h.loadCookie),
+		peopleOnly(h.loadCookie), // first, so that every refusal has the viewer's page around it
 		peopleOnly(h.identify),
 		peopleOnly(h.refuseCrossOrigin),
 		refuseBrokenText,

@@ -88,11 +88,15 @@ func chosenKeys(c echo.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids := values["id"]
+	ids := slices.Compact(slices.Sorted(slices.Values(values["id"])))
 	if len(ids) > mostAtOnce {
 		return nil, errList
 	}
 	return ids, nil
+}
+
+func (h *handler) noneChosen(c echo.Context) error {
+	return h.done(c, returnPath(c), "Choose one or more keys first.")
 }
 
 // askChanges asks before a change to several keys. Those that it can't change are listed apart.
@@ -102,7 +106,7 @@ func (h *handler) askChanges(c echo.Context, change apikey.Change) error {
 		return err
 	}
 	if len(ids) == 0 {
-		return h.done(c, returnPath(c), "Choose one or more keys first.")
+		return h.noneChosen(c)
 	}
 	keys, err := h.keysInUse(c, ids)
 	if err != nil {
@@ -126,6 +130,9 @@ func (h *handler) changeStatuses(c echo.Context, change apikey.Change) error {
 	ids, err := chosenKeys(c)
 	if err != nil {
 		return err
+	}
+	if len(ids) == 0 {
+		return h.noneChosen(c)
 	}
 	count, err := h.keyring.ChangeStatuses(c.Request().Context(), actorOf(c), change, ids)
 	if err != nil {

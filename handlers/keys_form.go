@@ -141,13 +141,9 @@ func (h *handler) alreadyCreated(c echo.Context, form views.KeyForm, repeated *k
 
 // editForm is the form as the key's stored state fills it.
 func editForm(key views.Key) views.KeyEdit {
-	var allowlist []string
-	for _, p := range key.IPAllowlist {
-		allowlist = append(allowlist, p.String())
-	}
 	return views.KeyEdit{
 		Key: key, Version: key.Version, Name: key.Name, Status: string(key.Stored), ProfileID: key.ProfileID,
-		IPAllowlist: strings.Join(allowlist, "\n"), ExpiresDate: views.ExpiryDate(key.ExpiresAt),
+		IPAllowlist: views.AllowlistText(key.Key), ExpiresDate: views.ExpiryDate(key.ExpiresAt),
 	}
 }
 
@@ -176,8 +172,14 @@ func (h *handler) editKeyPage(c echo.Context) error {
 	return h.showEditForm(c, http.StatusOK, form)
 }
 
+// noVersion is what no key has: a form that does not say which version it began with is out of date.
+const noVersion = -1
+
 func readEditForm(c echo.Context, form *views.KeyEdit) {
-	form.Version, _ = strconv.Atoi(c.FormValue("version")) // anything but a number is a version that no key has
+	form.Version = noVersion
+	if version, err := strconv.Atoi(c.FormValue("version")); err == nil && version > 0 {
+		form.Version = version
+	}
 	form.Name, form.Status, form.ProfileID = c.FormValue("name"), c.FormValue("status"), c.FormValue("biasProfileId")
 	form.IPAllowlist, form.ExpiresDate = c.FormValue("ipAllowlist"), c.FormValue("expiresDate")
 }
@@ -190,7 +192,7 @@ func (h *handler) editKey(c echo.Context) error {
 	form := editForm(key)
 	readEditForm(c, &form)
 	status, allowlist := apikey.Status(form.Status), lines(form.IPAllowlist)
-	edit := keyring.KeyEdit{Version: max(form.Version, 1), Name: &form.Name, Status: &status, ProfileID: &form.ProfileID, IPAllowlist: &allowlist}
+	edit := keyring.KeyEdit{Version: form.Version, Name: &form.Name, Status: &status, ProfileID: &form.ProfileID, IPAllowlist: &allowlist}
 	if form.ExpiresDate != views.ExpiryDate(key.ExpiresAt) { // an unchanged date leaves the moment as it is
 		edit.Expires = &form.ExpiresDate
 		if form.ExpiresDate == "" {
@@ -203,6 +205,9 @@ func (h *handler) editKey(c echo.Context) error {
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)
 		return h.showEditForm(c, http.StatusUnprocessableEntity, form)
+	case errors.Is(err, keyring.ErrNotFound):
+		form.Problems = input.Problems{"biasProfileId": "This bias profile is not there any more. Choose again."}
+		return h.showEditForm(c, http.StatusNotFound, form)
 	case errors.Is(err, apikey.ErrState):
 		return h.conflict(c, key.ID, returnPath(c), apikey.Edit)
 	case errors.Is(err, keyring.ErrStale):
@@ -298,8 +303,8 @@ func (h *handler) transferKeyPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if !key.StatusAt(h.keyring.Now()).Allows(apikey.Edit) {
-		return h.conflict(c, key.ID, returnPath(c), views.Transfer)
+	if !key.StatusAt(h.keyring.Now()).Allows(apikey.Transfer) {
+		return h.conflict(c, key.ID, returnPath(c), apikey.Transfer)
 	}
 	return h.showTransferForm(c, http.StatusOK, key, nil)
 }
@@ -326,7 +331,7 @@ func (h *handler) transferKey(c echo.Context) error {
 	_, err = h.keyring.TransferKey(c.Request().Context(), actorOf(c), key.ID, owner)
 	switch {
 	case errors.Is(err, apikey.ErrState):
-		return h.conflict(c, key.ID, returnPath(c), views.Transfer)
+		return h.conflict(c, key.ID, returnPath(c), apikey.Transfer)
 	case errors.Is(err, keyring.ErrNotFound):
 		return h.showTransferForm(c, http.StatusNotFound, key, input.Problems{"ownerId": "Nobody here may own keys by this name any more. Choose somebody else."})
 	case err != nil:

@@ -119,7 +119,7 @@ func TestForeignAndUnknownReferencesAre404(t *testing.T) {
 		}
 	}
 	for _, owner := range []string{other.Owner.MemberID, uuid.NewString(), "x", s.org.Support.MemberID} {
-		if got := admin.post(views.ChangePath(key.ID, views.Transfer, ""), url.Values{"ownerId": {owner}}); got.status != http.StatusNotFound {
+		if got := admin.post(views.ChangePath(key.ID, apikey.Transfer, ""), url.Values{"ownerId": {owner}}); got.status != http.StatusNotFound {
 			t.Errorf("transfer to %q: %d", owner, got.status)
 		}
 	}
@@ -211,10 +211,17 @@ func TestSecondOfTwoAdminsGets409AndTheFreshRow(t *testing.T) {
 			t.Errorf("a late edit: %d without %q", late.status, words)
 		}
 	}
+	fresh := s.issue("never edited")
+	for _, version := range []string{"", "x", "0", "-3", "2"} {
+		form := url.Values{"name": {"overwritten"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(fresh.ExpiresAt)}, "version": {version}}
+		if got := second.post(views.ChangePath(fresh.ID, apikey.Edit, ""), form); got.status != http.StatusConflict {
+			t.Errorf("an edit of version %q: %d", version, got.status)
+		}
+	}
 	if got := first.post(views.ChangePath(key.ID, apikey.Revoke, ""), url.Values{}); got.status != http.StatusSeeOther {
 		t.Fatal(got.status)
 	}
-	for _, change := range []apikey.Change{apikey.Revoke, apikey.Disable, apikey.Enable, apikey.Rotate, apikey.Edit, views.Transfer} {
+	for _, change := range []apikey.Change{apikey.Revoke, apikey.Disable, apikey.Enable, apikey.Rotate, apikey.Edit, apikey.Transfer} {
 		form := url.Values{"graceSeconds": {"0"}, "name": {"x"}, "status": {"enabled"}, "ownerId": {s.org.Owner.MemberID}, "expiresDate": {views.ExpiryDate(key.ExpiresAt)}}
 		got := second.post(views.ChangePath(key.ID, change, ""), form)
 		if got.status != http.StatusConflict || !strings.Contains(got.body, "Revoked") || !strings.Contains(got.body, s.org.Owner.Email) {

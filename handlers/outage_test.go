@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -136,6 +137,23 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 			if got := ask(); got.status != http.StatusServiceUnavailable || what != "ready" && got.header.Get("Retry-After") == "" {
 				t.Errorf("%s while the database is %s: %d, Retry-After %q", what, name, got.status, got.header.Get("Retry-After"))
 			}
+		}
+		again := admin.get("/account/api-keys?q=x")
+		if !strings.Contains(again.body, `href="/account/api-keys?q=x"`) {
+			t.Errorf("the page while the database is %s does not lead back to where it was asked for", name)
+		}
+		var wg sync.WaitGroup
+		for range 50 { // more than there are connections to wait for
+			wg.Go(func() {
+				if got := admin.get("/account/api-keys"); got.status != http.StatusServiceUnavailable {
+					t.Errorf("one of many requests while the database is %s: %d", name, got.status)
+				}
+			})
+		}
+		began := time.Now()
+		wg.Wait()
+		if took := time.Since(began); took > 20*time.Second {
+			t.Errorf("50 requests at once were answered after %s", took)
 		}
 		if got := here.visitor().get("/healthz"); got.status != http.StatusOK {
 			t.Errorf("the process is called dead while the database is %s: %d", name, got.status)

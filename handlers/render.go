@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,7 +26,9 @@ func (h *handler) render(c echo.Context, status int, page templ.Component) error
 
 func (h *handler) draw(c echo.Context, status int, page templ.Component) error {
 	var body bytes.Buffer
-	ctx, header := c.Request().Context(), c.Response().Header()
+	// What the database took too long for is still answered with a page, and templ would not draw one in a context that
+	// has ended.
+	ctx, header := context.WithoutCancel(c.Request().Context()), c.Response().Header()
 	if name := wantedFragment(c.Request()); name != "" {
 		if err := templ.RenderFragments(ctx, &body, page, name); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"mime"
 	"net"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
@@ -75,6 +77,19 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			return errForm
 		}
+		return next(c)
+	}
+}
+
+// patience is how long a request may take to ask the database, all its statements and the wait for a connection
+// together; then it is answered with 503.
+const patience = 3 * time.Second
+
+func hurry(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		ctx, cancel := context.WithTimeout(c.Request().Context(), patience)
+		defer cancel()
+		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)
 	}
 }

@@ -107,7 +107,7 @@ func (h *handler) signIn(c echo.Context) error {
 	switch {
 	case errors.As(err, &locked):
 		form.LockedUntil = locked.Until
-		c.Response().Header().Set("Retry-After", fmt.Sprint(int(time.Until(locked.Until).Seconds())+1))
+		c.Response().Header().Set("Retry-After", fmt.Sprint(int(locked.Until.Sub(form.Now).Seconds())+1))
 		return h.render(c, http.StatusTooManyRequests, views.SignInPage(form))
 	case errors.Is(err, keyring.ErrCredentials):
 		form.Problems = input.Problems{"": "The e-mail or the password is wrong."}

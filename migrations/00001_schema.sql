@@ -29,7 +29,7 @@ CREATE TABLE members (
     id            uuid PRIMARY KEY,
     org_id        uuid NOT NULL REFERENCES organisations,
     email         text NOT NULL,
-    name          text NOT NULL DEFAULT '',
+    name          text NOT NULL DEFAULT '' CHECK (length(name) <= 100),
     role          text NOT NULL CHECK (role IN ('owner', 'admin', 'support', 'member')),
     status        text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'suspended', 'removed')),
     password_hash text NOT NULL,
@@ -53,6 +53,7 @@ CREATE TABLE sessions (
     user_agent   text NOT NULL,
     FOREIGN KEY (org_id, member_id) REFERENCES members (org_id, id)
 );
+CREATE INDEX sessions_expiry ON sessions (expires_at);
 CREATE INDEX sessions_of_member ON sessions (member_id, created_at DESC) WHERE ended_at IS NULL;
 
 -- The cookie's data, as scs keeps it, under the SHA-256 of the token. A destroyed token stays as a tombstone
@@ -71,6 +72,8 @@ CREATE TABLE sign_in_attempts (
     attempts       integer NOT NULL,
     window_ends_at timestamptz NOT NULL
 );
+
+CREATE INDEX sign_in_attempts_age ON sign_in_attempts (window_ends_at);
 
 CREATE TABLE key_policies (
     org_id                uuid PRIMARY KEY REFERENCES organisations,

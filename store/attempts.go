@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -38,17 +39,26 @@ func (s *Store) UncountAttempt(ctx context.Context, subject string) error {
 // Sweep removes what has served its time: cookies, tombstones, attempts, setup links, after 24 hours the requests by
 // which a repeated issue is recognised, and after 30 days the sessions that are over.
 func (s *Store) Sweep(ctx context.Context) error {
+	const most = 5000 // rows at a time, so that a backlog does not run into the statement's time limit
 	now := s.Now()
-	for _, statement := range []string{
-		`DELETE FROM cookie_sessions WHERE expires_at <= $1`,
-		`DELETE FROM sign_in_attempts WHERE window_ends_at <= $1`,
-		`DELETE FROM setup_links WHERE expires_at <= $1`,
-		`DELETE FROM sessions WHERE expires_at <= $1::timestamptz - interval '30 days'`,
-		`DELETE FROM issue_requests WHERE created_at <= $1::timestamptz - interval '24 hours'`,
+	var failed error
+	for table, over := range map[string]string{
+		"cookie_sessions":  `expires_at <= $1`,
+		"sign_in_attempts": `window_ends_at <= $1`,
+		"setup_links":      `expires_at <= $1`,
+		"sessions":         `expires_at <= $1::timestamptz - interval '30 days'`,
+		"issue_requests":   `created_at <= $1::timestamptz - interval '24 hours'`,
 	} {
-		if _, err := s.db.ExecContext(ctx, statement, now); err != nil {
-			return tidy(err)
+		for {
+			result, err := s.db.ExecContext(ctx, `DELETE FROM `+table+` WHERE ctid = ANY (ARRAY(SELECT ctid FROM `+table+` WHERE `+over+` LIMIT $2))`, now, most)
+			if err != nil {
+				failed = errors.Join(failed, tidy(err)) // the other tables can be swept all the same
+				break
+			}
+			if n, err := result.RowsAffected(); err != nil || n < most {
+				break
+			}
 		}
 	}
-	return nil
+	return failed
 }

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
@@ -95,31 +94,20 @@ func (tx *Tx) InsertMember(p account.Person, passwordHash string) (account.Perso
 }
 
 // Organisation is the tenant.
-type Organisation struct {
-	ID        string
-	Name      string
-	CreatedAt time.Time `db:"created_at"`
-}
+type Organisation struct{ ID, Name string }
 
 // Organisations lists every organisation, by name: for the operator's commands.
 func (s *Store) Organisations(ctx context.Context) ([]Organisation, error) {
 	var out []Organisation
-	err := s.db.SelectContext(ctx, &out, `SELECT id, name, created_at FROM organisations ORDER BY name`)
+	err := s.db.SelectContext(ctx, &out, `SELECT id, name FROM organisations ORDER BY name`)
 	return out, tidy(err)
 }
 
 // OrganisationByName returns an organisation, or ErrNotFound.
 func (s *Store) OrganisationByName(ctx context.Context, name string) (Organisation, error) {
 	var out Organisation
-	err := s.db.GetContext(ctx, &out, `SELECT id, name, created_at FROM organisations WHERE name = $1`, name)
+	err := s.db.GetContext(ctx, &out, `SELECT id, name FROM organisations WHERE name = $1`, name)
 	return out, tidy(err)
-}
-
-// OrganisationName returns the name of an organisation.
-func (s *Store) OrganisationName(ctx context.Context, id string) (string, error) {
-	var name string
-	err := s.db.GetContext(ctx, &name, `SELECT name FROM organisations WHERE id = $1`, id)
-	return name, tidy(err)
 }
 
 // firstScopes is the catalogue that an organisation begins with: the 13 scopes of the product's sources but "*",

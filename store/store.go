@@ -125,7 +125,10 @@ func dataSource(databaseURL string, limit time.Duration) (string, error) {
 	if strings.Contains(u.Host, ",") { // lib/pq takes several hosts with ports as parameters alone
 		var hosts, ports []string
 		for _, one := range strings.Split(u.Host, ",") {
-			host, port, _ := strings.Cut(one, ":")
+			host, port, given := strings.Cut(one, ":")
+			if !given {
+				port = "5432"
+			}
 			hosts, ports = append(hosts, host), append(ports, port)
 		}
 		q.Set("host", strings.Join(hosts, ","))

@@ -28,8 +28,10 @@ func TestSeveralHostsAreTriedInTurn(t *testing.T) {
 	if err := store.Probe(t.Context(), u.String()); err != nil {
 		t.Error(err)
 	}
-	if err := store.CheckURL("postgres://u:secret@a:1,b:2/db?target_session_attrs=read-write"); err != nil {
-		t.Error(err)
+	for _, hosts := range []string{"a:1,b:2", "a,b"} {
+		if err := store.CheckURL("postgres://u:secret@" + hosts + "/db?target_session_attrs=read-write"); err != nil {
+			t.Errorf("%s: %v", hosts, err)
+		}
 	}
 }
 

@@ -96,15 +96,11 @@ func remaining(d time.Duration) string {
 func changesFor(v Viewer, k Key, now time.Time) []apikey.Change {
 	status := k.StatusAt(now)
 	var out []apikey.Change
-	for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Enable, Transfer, apikey.Revoke, apikey.Delete} {
-		allowed := status.Allows(c)
-		if c == Transfer {
-			allowed = status.Allows(apikey.Edit) // as long as the key has a life to be responsible for
-		}
+	for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Enable, apikey.Transfer, apikey.Revoke, apikey.Delete} {
 		if c == apikey.Rotate && !v.MayGrant(k.Scopes) {
 			continue // its successor would be handed to somebody who may not have it
 		}
-		if allowed && v.May(actionOf(c)) {
+		if status.Allows(c) && v.May(actionOf(c)) {
 			out = append(out, c)
 		}
 	}
@@ -125,7 +121,7 @@ func actionOf(c apikey.Change) account.Action {
 		return account.RevokeKey
 	case apikey.Delete:
 		return account.DeleteKey
-	case Transfer:
+	case apikey.Transfer:
 		return account.TransferKey
 	}
 	return ""
@@ -146,7 +142,7 @@ func verb(c apikey.Change) string {
 		return "Revoke"
 	case apikey.Delete:
 		return "Delete"
-	case Transfer:
+	case apikey.Transfer:
 		return "Transfer"
 	}
 	return string(c)
@@ -178,7 +174,7 @@ func did(c apikey.Change) string {
 		return "revoked"
 	case apikey.Delete:
 		return "deleted"
-	case Transfer:
+	case apikey.Transfer:
 		return "transferred"
 	}
 	return string(c)

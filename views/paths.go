@@ -17,9 +17,6 @@ const (
 	NewKeyPath   = "/account/api-keys/new"
 )
 
-// Transfer is the change of a key's owner, as the last part of a path; the others are apikey.Change.
-const Transfer apikey.Change = "transfer"
-
 // KeyPath is a key's own page.
 func KeyPath(id string) string { return KeysPath + "/" + url.PathEscape(id) }
 

@@ -199,7 +199,7 @@ func TestButtonsShowOnlyToThoseWhoMay(t *testing.T) {
 		all := pages(role)
 		for _, name := range []string{"keys", "keys, none yet", "key"} {
 			html := draw(t, all[name])
-			for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Revoke, apikey.Delete, Transfer} {
+			for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Revoke, apikey.Delete, apikey.Transfer} {
 				if strings.Contains(html, "/"+string(c)+`"`) || strings.Contains(html, "/"+string(c)+"?") {
 					t.Errorf("%s as %s: a link to %s", name, role, c)
 				}

@@ -103,12 +103,13 @@ type Change string
 
 // The changes that a key can be asked to make.
 const (
-	Edit    Change = "edit"
-	Disable Change = "disable"
-	Enable  Change = "enable"
-	Rotate  Change = "rotate"
-	Revoke  Change = "revoke"
-	Delete  Change = "delete"
+	Edit     Change = "edit"
+	Disable  Change = "disable"
+	Enable   Change = "enable"
+	Rotate   Change = "rotate"
+	Transfer Change = "transfer" // to another owner
+	Revoke   Change = "revoke"
+	Delete   Change = "delete"
 )
 
 // ErrState says that a key's status does not allow the change asked for.

@@ -79,11 +79,6 @@ func CheckScopes(scopes, grantable []string) ([]string, error) {
 	return scopes, nil
 }
 
-// HasScope says whether held contains the scope, by name or by "*".
-func HasScope(held []string, scope string) bool {
-	return slices.Contains(held, scope) || slices.Contains(held, All)
-}
-
 // ParseAllowlist reads addresses and CIDR ranges; a bare address means that one address. Host bits are
 // refused, since "10.0.0.7/8" is more often a mistake than a range.
 func ParseAllowlist(entries []string) ([]netip.Prefix, error) {

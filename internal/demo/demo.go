@@ -1,5 +1,5 @@
 // Package demo fills an empty database with an organisation to look around in: people in every role, keys in every
-// state, and 90 days of requests. Its history is made by the same use cases as anybody's, by the people it names and
+// state, and 90 days of requests. The keys' history is made by the same use cases as anybody's, by the people it names and
 // in the order of its dates, so that every key has its audit trail.
 package demo
 

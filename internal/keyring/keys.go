@@ -150,7 +150,6 @@ type KeyEdit struct {
 	ProfileID   *string        // "" for none
 	IPAllowlist *[]string
 	Expires     *string
-	OwnerID     *string
 }
 
 // EditKey changes a key that is enabled or disabled. Errors: input.Problems by field, apikey.ErrState for a key whose
@@ -163,7 +162,7 @@ func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, e
 	if err != nil {
 		return apikey.Key{}, err
 	}
-	return r.changeKey(ctx, actor, edit.action(), id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
+	return r.changeKey(ctx, actor, account.EditKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
 		if !key.StatusAt(tx.Now()).Allows(apikey.Edit) {
 			return key, apikey.ErrState
 		}
@@ -175,21 +174,13 @@ func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, e
 		if edit.Version != 0 && edit.Version != key.Version && !reflect.DeepEqual(edited, key) {
 			return key, ErrStale
 		}
-		if edited.OwnerID != key.OwnerID {
-			if _, err := tx.KeyOwner(edited.OwnerID); err != nil {
+		if edited.Stored != key.Stored { // the form does in one step what two entries of the menu do
+			if err := allow(actor, actions[towards[edited.Stored]]); err != nil {
 				return key, err
 			}
 		}
 		return edited, nil
 	})
-}
-
-// action names an edit for the audit log: a transfer when that is all it does.
-func (e KeyEdit) action() account.Action {
-	if e.OwnerID != nil && e.Name == nil && e.Status == nil && e.ProfileID == nil && e.IPAllowlist == nil && e.Expires == nil {
-		return account.TransferKey
-	}
-	return account.EditKey
 }
 
 func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (apikey.Key, error) {
@@ -219,17 +210,24 @@ func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (api
 		key.ExpiresAt, err = apikey.ParseExpiry(*e.Expires, now, key.CreatedAt, policy)
 		problems.Add("expiresAt", err)
 	}
-	if e.OwnerID != nil {
-		if key.OwnerID, err = canonical(*e.OwnerID); err != nil {
-			return key, err
-		}
-	}
 	return key, problems.Err()
 }
 
-// TransferKey gives a key to another active member whose role may hold keys.
+// TransferKey gives a key to another active member whose role may hold keys; ErrNotFound for anybody else, and
+// apikey.ErrState for a key whose life is over.
 func (r *Keyring) TransferKey(ctx context.Context, actor account.Actor, id, ownerID string) (apikey.Key, error) {
-	return r.EditKey(ctx, actor, id, KeyEdit{OwnerID: &ownerID})
+	ownerID, err := canonical(ownerID)
+	if err != nil {
+		return apikey.Key{}, err
+	}
+	return r.changeKey(ctx, actor, account.TransferKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
+		if !key.StatusAt(tx.Now()).Allows(apikey.Transfer) {
+			return key, apikey.ErrState
+		}
+		owner, err := tx.KeyOwner(ownerID)
+		key.OwnerID = owner.ID
+		return key, err
+	})
 }
 
 // changeKey locks a key, lets change make another of it, and stores that if it differs.
@@ -262,6 +260,9 @@ var actions = map[apikey.Change]account.Action{
 	apikey.Enable:  account.EnableKey,
 	apikey.Revoke:  account.RevokeKey,
 }
+
+// towards is the change that makes a key enabled or disabled.
+var towards = map[apikey.Status]apikey.Change{apikey.Enabled: apikey.Enable, apikey.Disabled: apikey.Disable}
 
 // ChangeStatus disables, enables or revokes a key; apikey.ErrState when its status does not allow that.
 func (r *Keyring) ChangeStatus(ctx context.Context, actor account.Actor, change apikey.Change, id string) (apikey.Key, error) {

@@ -283,6 +283,10 @@ func TestKeysLifeFollowsTheTable(t *testing.T) {
 			_, err := h.EditKey(t.Context(), h.org.Owner, id, keyring.KeyEdit{Name: &name})
 			return err
 		},
+		apikey.Transfer: func(id string) error {
+			_, err := h.TransferKey(t.Context(), h.org.Owner, id, h.org.Admin.MemberID)
+			return err
+		},
 		apikey.Rotate: func(id string) error { _, err := h.RotateKey(t.Context(), h.org.Owner, id, 0); return err },
 		apikey.Delete: func(id string) error { return h.DeleteKey(t.Context(), h.org.Owner, id) },
 	}
@@ -294,8 +298,8 @@ func TestKeysLifeFollowsTheTable(t *testing.T) {
 	}
 	// The table of PRODUCT.md, "The life of a key".
 	may := map[apikey.Status][]apikey.Change{
-		apikey.Enabled:  {apikey.Edit, apikey.Disable, apikey.Rotate, apikey.Revoke, apikey.Delete},
-		apikey.Disabled: {apikey.Edit, apikey.Enable, apikey.Rotate, apikey.Revoke, apikey.Delete},
+		apikey.Enabled:  {apikey.Edit, apikey.Transfer, apikey.Disable, apikey.Rotate, apikey.Revoke, apikey.Delete},
+		apikey.Disabled: {apikey.Edit, apikey.Transfer, apikey.Enable, apikey.Rotate, apikey.Revoke, apikey.Delete},
 		apikey.Rotated:  {apikey.Revoke, apikey.Delete},
 		apikey.Revoked:  {apikey.Delete},
 		apikey.Expired:  {apikey.Delete},

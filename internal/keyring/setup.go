@@ -126,14 +126,16 @@ type MemberDraft struct {
 }
 
 // CreateMember makes a member, and the organisation with them if it is new. It is the operator's. Errors:
-// input.Problems (organisation, email, role, password), ErrTaken when the address has an account already.
+// input.Problems (organisation, name, email, role, password), ErrTaken when the address has an account already.
 func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.Person, error) {
 	problems := input.Problems{}
 	organisation, err := readLabel(draft.Organisation, "Name the organisation.")
 	problems.Add("organisation", err)
 	person := account.Person{Role: account.Role(draft.Role)}
-	person.Name, err = input.Line(draft.Name)
-	problems.Add("name", err)
+	if draft.Name != "" {
+		person.Name, err = readLabel(draft.Name, "Enter a name.")
+		problems.Add("name", err)
+	}
 	person.Email, err = input.Email(draft.Email)
 	problems.Add("email", err)
 	if !slices.Contains(account.Roles, person.Role) {
