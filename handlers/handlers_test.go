@@ -57,7 +57,7 @@ func siteOver(t *testing.T, s *store.Store) *site {
 	t.Helper()
 	site := &site{t: t, store: s, keyring: keyring.New(s), log: &logBook{}}
 	site.Server = httptest.NewServer(New(Options{
-		Keyring: site.keyring, Cookies: s.Cookies(), Secret: s.Secret(), Ready: s.Ping, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
+		Keyring: site.keyring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
 		Log: slog.New(slog.NewTextHandler(site.log, nil)),
 	}))
 	t.Cleanup(site.Close)

@@ -36,14 +36,6 @@ func (v Viewer) SignedIn() bool { return v.Email != "" }
 // Option is one choice of a select. Options that share a Group stand together under it.
 type Option = ui.Choice
 
-// DisplayName is the viewer's name, or the e-mail address of one who has given none.
-func (v Viewer) DisplayName() string {
-	if v.Name != "" {
-		return v.Name
-	}
-	return v.Email
-}
-
 func (v Viewer) initial() string {
 	r, _ := utf8.DecodeRuneInString(v.DisplayName())
 	return string(unicode.ToUpper(r))

@@ -69,7 +69,7 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep})
 	defer running.Stop()
 	server := newServer(p.log, handlers.New(handlers.Options{
-		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret(), Ready: s.Ping,
+		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping,
 		BaseURL: base, TrustedProxies: p.config.TrustedProxies, Log: p.log,
 	}))
 	return p.answer(ctx, server, listener, base, db.ended())

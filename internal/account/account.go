@@ -2,7 +2,10 @@
 // and the router, the use cases and the pages' buttons all read this one.
 package account
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Role is what a member is in the organisation.
 type Role string
@@ -136,12 +139,7 @@ type Person struct {
 }
 
 // DisplayName is the person's name, or the e-mail address of one who has given none.
-func (p Person) DisplayName() string {
-	if p.Name != "" {
-		return p.Name
-	}
-	return p.Email
-}
+func (p Person) DisplayName() string { return cmp.Or(p.Name, p.Email) }
 
 // Actor is who does something, and by which way: what permission is judged by, and what the audit log names.
 type Actor struct {
@@ -154,6 +152,9 @@ type Actor struct {
 	Address   string // the client's IP address; empty for the operator
 	UserAgent string
 }
+
+// DisplayName is the actor's name, or the e-mail address of one who has given none.
+func (a Actor) DisplayName() string { return cmp.Or(a.Name, a.Email) }
 
 // May says whether the actor may take the action.
 func (a Actor) May(action Action) bool { return a.Role.May(action) }

@@ -22,7 +22,7 @@ type Keyring struct {
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret())}
+	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret("cursors"))}
 }
 
 // Now is the time by which everything is judged, in UTC.

@@ -72,7 +72,7 @@ func open(t *testing.T) *site {
 	base := &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}
 	ring := keyring.New(s)
 	server.Config.Handler = handlers.New(handlers.Options{
-		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret(), Ready: s.Ping, BaseURL: base,
+		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping, BaseURL: base,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	server.Start()

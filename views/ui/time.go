@@ -2,7 +2,6 @@
 package ui
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -116,6 +115,3 @@ func Describe(id, hint, problem string) string {
 	}
 	return strings.Join(ids, " ")
 }
-
-// Quoted puts a name between quotation marks.
-func Quoted(name string) string { return fmt.Sprintf("“%s”", name) }
