@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -60,8 +61,8 @@ func (h *handler) fail(err error, c echo.Context) {
 		return // the browser has gone: nobody waits for an answer
 	}
 	failure := h.meaning(err)
-	if failure.Status >= 500 && c.Request().Method == http.MethodGet {
-		failure.Back = c.Request().URL.RequestURI() // to try again
+	if failure.Status >= 500 && strings.HasPrefix(c.Request().URL.Path, "/account/") { // elsewhere forms hold passwords
+		failure.Back = asTyped(c.Request()) // to try again, with what was typed
 	}
 	if failure.Status >= 500 {
 		h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))

@@ -64,11 +64,11 @@ func New(o Options) http.Handler {
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		h.secureHeaders,
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
-		peopleOnly(h.loadCookie), // first, so that every refusal has the viewer's page around it
+		middleware.BodyLimit("64KiB"),
+		peopleOnly(h.loadCookie), // before what refuses, so that a refusal has the viewer's page around it
 		peopleOnly(h.identify),
 		peopleOnly(h.refuseCrossOrigin),
 		refuseBrokenText,
-		middleware.BodyLimit("64KiB"),
 		readForm,
 	)
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))

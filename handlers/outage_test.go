@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"html"
 	"net"
 	"net/http"
 	"net/url"
@@ -141,6 +142,10 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 		again := admin.get("/account/api-keys?q=x")
 		if !strings.Contains(again.body, `href="/account/api-keys?q=x"`) {
 			t.Errorf("the page while the database is %s does not lead back to where it was asked for", name)
+		}
+		lost := admin.post("/account/api-keys/new", form)
+		if link := html.UnescapeString(lost.body); !strings.Contains(link, "/account/api-keys/new?") || !strings.Contains(link, "name=made+during+the+outage") || strings.Contains(link, "nonce=") {
+			t.Errorf("the page while the database is %s does not lead back to the form as it was typed", name)
 		}
 		var wg sync.WaitGroup
 		for range 50 { // more than there are connections to wait for

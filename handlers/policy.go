@@ -106,13 +106,25 @@ func visitor(c echo.Context) keyring.Visitor {
 // maxDraft bounds how much of a form is carried through a sign-in, in bytes of the address.
 const maxDraft = 4 << 10
 
-// askToSignIn sends a visitor to the sign-in page, which leads back here. A form that was sent goes along: its path
-// shows the same form, filled with the query.
+// askToSignIn sends a visitor to the sign-in page, which leads back here.
 func (h *handler) askToSignIn(c echo.Context) error {
-	request := c.Request()
-	typed, notice := request.URL.Query(), ""
+	query := url.Values{}
+	if next := asTyped(c.Request()); next != views.HomePath {
+		query.Set("next", next)
+	}
+	if c.Request().Method == http.MethodPost {
+		query.Set("notice", noticeEnded)
+	}
+	return h.goTo(c, withQuery(views.SignInPath, query))
+}
+
+// asTyped is the address that leads to the same page again. A form that was sent goes along: its path shows the same
+// form, filled with the query. A key that stands in it does not.
+func asTyped(request *http.Request) string {
+	typed := request.URL.Query()
 	if request.Method == http.MethodPost {
-		typed, notice = request.PostForm, noticeEnded
+		_ = request.ParseForm() // nobody may have done so yet; what can't be read is lost with the form
+		typed = request.PostForm
 		typed.Del("nonce")
 	}
 	for _, values := range typed {
@@ -120,18 +132,10 @@ func (h *handler) askToSignIn(c echo.Context) error {
 			values[i] = apikey.Redact(values[i])
 		}
 	}
-	next := withQuery(request.URL.Path, typed)
-	if len(next) > maxDraft {
-		next = request.URL.Path
+	if path := withQuery(request.URL.Path, typed); len(path) <= maxDraft {
+		return path
 	}
-	query := url.Values{}
-	if next != views.HomePath {
-		query.Set("next", next)
-	}
-	if notice != "" {
-		query.Set("notice", notice)
-	}
-	return h.goTo(c, withQuery(views.SignInPath, query))
+	return request.URL.Path
 }
 
 func withQuery(path string, query url.Values) string {

@@ -21,7 +21,7 @@ func (m Failure) words() (title, sentence string) {
 	case http.StatusConflict:
 		return "Somebody else was faster", "It was changed meanwhile. Load the page again to see how it is now."
 	case http.StatusRequestEntityTooLarge:
-		return "This is too large", "Send less at once. A form may hold 64 KB."
+		return "This is too large", "Send less at once. A form may hold 64 KiB."
 	case http.StatusUnprocessableEntity:
 		return "This form can’t be accepted", "Go back to the form, look it over and send it again."
 	case http.StatusTooManyRequests:

@@ -101,16 +101,21 @@ func (d database) stop() error {
 }
 
 // withStore does an operator's work on a migrated database, and leaves no server of its own behind.
-func (p *program) withStore(ctx context.Context, work func(*store.Store, *keyring.Keyring) error) (err error) {
+func (p *program) withStore(ctx context.Context, work func(*store.Store, *keyring.Keyring) error) error {
 	db, err := p.findDatabase(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { err = firstOf(err, db.stop()) }()
-	if _, err := store.Migrate(ctx, db.url); err != nil {
+	return db.work(ctx, work)
+}
+
+// work migrates the database, opens it, does the work, and stops what was started here.
+func (d database) work(ctx context.Context, work func(*store.Store, *keyring.Keyring) error) (err error) {
+	defer func() { err = firstOf(err, d.stop()) }()
+	if _, err := store.Migrate(ctx, d.url); err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, db.url)
+	s, err := store.Open(ctx, d.url)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (p *program) serveCommand() *cli.Command {
 
 // serve starts everything in order and stops it in reverse. The port comes first: where it is taken, nothing else is
 // begun.
-func (p *program) serve(ctx context.Context, fill bool) (err error) {
+func (p *program) serve(ctx context.Context, fill bool) error {
 	listener, err := listen(ctx, string(p.config.Addr))
 	if err != nil {
 		return err
@@ -53,26 +53,19 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = firstOf(err, db.stop()) }()
-	if _, err := store.Migrate(ctx, db.url); err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, db.url)
-	if err != nil {
-		return err
-	}
-	defer func() { err = firstOf(err, s.Close()) }()
-	ring, base := keyring.New(s), p.config.baseURL(listener.Addr().String())
-	if err := p.welcome(ctx, s, ring, base, fill); err != nil {
-		return err
-	}
-	running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep})
-	defer running.Stop()
-	server := newServer(p.log, handlers.New(handlers.Options{
-		Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping,
-		BaseURL: base, TrustedProxies: p.config.TrustedProxies, Log: p.log,
-	}))
-	return p.answer(ctx, server, listener, base, db.ended())
+	return db.work(ctx, func(s *store.Store, ring *keyring.Keyring) error {
+		base := p.config.baseURL(listener.Addr().String())
+		if err := p.welcome(ctx, s, ring, base, fill); err != nil {
+			return err
+		}
+		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep})
+		defer running.Stop()
+		server := newServer(p.log, handlers.New(handlers.Options{
+			Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping,
+			BaseURL: base, TrustedProxies: p.config.TrustedProxies, Log: p.log,
+		}))
+		return p.answer(ctx, server, listener, base, db.ended())
+	})
 }
 
 // newServer bounds what a slow or hostile client can hold on to.
