@@ -51,6 +51,6 @@ type Failure struct {
 	RequestID string           // to quote when asking for help; empty for none
 	Roles     []account.Role   // 403: the roles it takes
 	Ask       []account.Person // 403: whom to ask
-	RetryAt   time.Time        // 429 and 503: when to try again; zero when not known
-	Back      string           // a path of our own to go on from; empty for the start
+	RetryAt   time.Time        // 503: when to try again; zero when not known
+	Back      string           // where "Try again" leads, a path of our own; empty for the start
 }

@@ -10,8 +10,6 @@ func (m Failure) words() (title, sentence string) {
 	switch m.Status {
 	case http.StatusBadRequest:
 		return "This address or form can’t be read", "Something in it is not as it should be. Go back and try again from the page itself."
-	case http.StatusUnauthorized:
-		return "Please sign in", "Your session has ended. Sign in and go on where you were."
 	case http.StatusForbidden:
 		return "Your role does not allow this", ""
 	case http.StatusNotFound:
@@ -22,10 +20,8 @@ func (m Failure) words() (title, sentence string) {
 		return "Somebody else was faster", "It was changed meanwhile. Load the page again to see how it is now."
 	case http.StatusRequestEntityTooLarge:
 		return "This is too large", "Send less at once. A form may hold 64 KiB."
-	case http.StatusUnprocessableEntity:
-		return "This form can’t be accepted", "Go back to the form, look it over and send it again."
-	case http.StatusTooManyRequests:
-		return "Too many attempts", "Wait a little before you try again."
+	case http.StatusUnsupportedMediaType:
+		return "This is not a form", "Open the page here and send its own form."
 	case http.StatusServiceUnavailable:
 		return "Moonlatch is catching its breath", "The database does not answer. Nothing is lost, and this works again by itself as soon as it does."
 	}
@@ -59,7 +55,7 @@ func (m Failure) rolesWords() string {
 
 // again says whether asking once more may help.
 func (m Failure) again() bool {
-	return m.Status == http.StatusServiceUnavailable || m.Status == http.StatusTooManyRequests || m.Status == http.StatusInternalServerError
+	return m.Status == http.StatusServiceUnavailable || m.Status == http.StatusInternalServerError
 }
 
 func (m Failure) back() string {

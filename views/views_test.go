@@ -88,7 +88,7 @@ func pages(role account.Role) map[string]templ.Component {
 		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
 		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
 	}
-	for _, status := range []int{400, 401, 403, 404, 409, 413, 422, 429, 500, 503} {
+	for _, status := range []int{400, 403, 404, 405, 409, 413, 415, 500, 503} {
 		out[fmt.Sprint("error ", status)] = ErrorPage(Failure{Page: p, Status: status, RequestID: hostile, Roles: []account.Role{account.Owner, account.Admin}, Ask: []account.Person{{Email: hostile, Name: hostile}}, RetryAt: noon.Add(time.Minute), Back: hostile})
 	}
 	for _, c := range []apikey.Change{apikey.Disable, apikey.Enable, apikey.Revoke, apikey.Delete} {
