@@ -275,7 +275,7 @@ func (h *handler) showRotateForm(c echo.Context, status int, id string, problems
 
 func (h *handler) rotateKey(c echo.Context) error {
 	id := c.Param("id")
-	rotation, err := h.keyring.RotateKey(c.Request().Context(), actorOf(c), id, readGrace(c.FormValue("graceSeconds")))
+	rotation, err := h.keyring.RotateKey(c.Request().Context(), actorOf(c), id, readGrace(c.FormValue("graceSeconds")), "")
 	switch {
 	case input.ProblemsIn(err) != nil:
 		return h.showRotateForm(c, http.StatusUnprocessableEntity, id, input.ProblemsIn(err))

@@ -10,7 +10,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/audit"
 )
 
-const eventColumns = `org_id, seq, id, at, action, actor_id, actor_email, actor_role, session_id, address, user_agent,
+const eventColumns = `org_id, seq, id, at, action, actor_id, actor_email, actor_role, session_id, key_id, address, user_agent,
 	subject_kind, subject_id, subject_name, before, after, prev_hash, hash`
 
 type eventRow struct {
@@ -23,6 +23,7 @@ type eventRow struct {
 	Email       string    `db:"actor_email"`
 	Role        string    `db:"actor_role"`
 	SessionID   string    `db:"session_id"`
+	KeyID       string    `db:"key_id"`
 	Address     string    `db:"address"`
 	UserAgent   string    `db:"user_agent"`
 	SubjectKind string    `db:"subject_kind"`
@@ -37,7 +38,7 @@ type eventRow struct {
 func (r eventRow) event() audit.Event {
 	return audit.Event{
 		OrgID: r.OrgID, Seq: r.Seq, ID: r.ID, At: r.At.UTC(), Action: account.Action(r.Action),
-		ActorID: r.ActorID, Email: r.Email, Role: account.Role(r.Role), SessionID: r.SessionID,
+		ActorID: r.ActorID, Email: r.Email, Role: account.Role(r.Role), SessionID: r.SessionID, KeyID: r.KeyID,
 		Address: r.Address, UserAgent: r.UserAgent,
 		Subject: audit.Subject{Kind: r.SubjectKind, ID: r.SubjectID, Name: r.SubjectName},
 		Before:  r.Before, After: r.After, PrevHash: r.PrevHash, Hash: r.Hash,
@@ -47,13 +48,13 @@ func (r eventRow) event() audit.Event {
 func (tx *Tx) insertEvent(e audit.Event) error {
 	row := eventRow{
 		OrgID: e.OrgID, Seq: e.Seq, ID: e.ID, At: e.At, Action: string(e.Action),
-		ActorID: e.ActorID, Email: e.Email, Role: string(e.Role), SessionID: e.SessionID,
+		ActorID: e.ActorID, Email: e.Email, Role: string(e.Role), SessionID: e.SessionID, KeyID: e.KeyID,
 		Address: e.Address, UserAgent: e.UserAgent,
 		SubjectKind: e.Subject.Kind, SubjectID: e.Subject.ID, SubjectName: e.Subject.Name,
 		Before: e.Before, After: e.After, PrevHash: e.PrevHash, Hash: e.Hash,
 	}
 	_, err := tx.db.NamedExecContext(tx.ctx, `INSERT INTO audit_events (`+eventColumns+`) VALUES (
-		:org_id, :seq, :id, :at, :action, :actor_id, :actor_email, :actor_role, :session_id, :address, :user_agent,
+		:org_id, :seq, :id, :at, :action, :actor_id, :actor_email, :actor_role, :session_id, :key_id, :address, :user_agent,
 		:subject_kind, :subject_id, :subject_name, :before, :after, :prev_hash, :hash)`, row)
 	return err
 }

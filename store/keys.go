@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"net/netip"
@@ -327,6 +328,13 @@ func (tx *Tx) LockKey(id string) (apikey.Key, error) {
 	return r.key(), tidy(err)
 }
 
+// Key returns a key of the actor's organisation without holding its row.
+func (tx *Tx) Key(id string) (apikey.Key, error) {
+	var r keyRecord
+	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2`, tx.actor.OrgID, id)
+	return r.key(), tidy(err)
+}
+
 // InsertKey stores a new key of the actor's organisation under its hash, and returns it as it was stored: with the
 // workspace that its process belongs to.
 func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
@@ -382,7 +390,8 @@ func texts(list []netip.Prefix) []string {
 	return out
 }
 
-// ClaimRequest notes that a request makes the key, or returns a *RepeatedError when the same actor made it before.
+// ClaimRequest notes that a request makes the key, or returns a *RepeatedError when the same actor made it before: the
+// same member or, where a key acts, the same key.
 func (tx *Tx) ClaimRequest(requestKey string, bodyHash [32]byte, keyID string) error {
 	var first struct {
 		KeyID string `db:"key_id"`
@@ -393,7 +402,7 @@ func (tx *Tx) ClaimRequest(requestKey string, bodyHash [32]byte, keyID string) e
 		VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT ON CONSTRAINT issue_requests_repeated DO UPDATE SET request_key = r.request_key
 		RETURNING key_id, body_hash = $4 AS same`,
-		tx.actor.OrgID, tx.actor.MemberID, requestKey, bodyHash[:], keyID, tx.now)
+		tx.actor.OrgID, cmp.Or(tx.actor.KeyID, tx.actor.MemberID), requestKey, bodyHash[:], keyID, tx.now)
 	if err != nil {
 		return tidy(err)
 	}

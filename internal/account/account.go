@@ -4,7 +4,10 @@ package account
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
 // Role is what a member is in the organisation.
@@ -45,6 +48,7 @@ type Action string
 // Actions on keys.
 const (
 	ReadKeys    Action = "key.read"
+	VerifyKey   Action = "key.verified"
 	IssueKey    Action = "key.issued"
 	EditKey     Action = "key.edited"
 	DisableKey  Action = "key.disabled"
@@ -69,54 +73,76 @@ const (
 
 // Actions on what keys belong to and carry.
 const (
+	ReadConfig      Action = "config.read" // workspaces, processes, bias profiles, scopes, members
 	CreateWorkspace Action = "workspace.created"
 	CreateProcess   Action = "process.created"
 	CreateProfile   Action = "profile.created"
 )
 
-// allowed is the table: which roles may take an action. Operator may take every action.
-var allowed = map[Action][]Role{
-	ReadKeys:    {Owner, Admin, Support},
-	IssueKey:    {Owner, Admin},
-	EditKey:     {Owner, Admin},
-	DisableKey:  {Owner, Admin},
-	EnableKey:   {Owner, Admin},
-	RotateKey:   {Owner, Admin},
-	RevokeKey:   {Owner, Admin},
-	DeleteKey:   {Owner, Admin},
-	TransferKey: {Owner, Admin},
-	GrantAll:    {Owner},
-	ReadAudit:   {Owner, Admin, Support},
+// Scopes that Moonlatch's own API asks of a key.
+const (
+	ReadScope  = "read:api-keys"
+	WriteScope = "write:api-keys"
+	CheckScope = "verify:api-keys"
+	AuditScope = "read:audit"
+	SeeScope   = "read:config"
+)
+
+// rule says what an action takes: one of the roles and, of a key that acts for a member, a scope besides. Without a
+// scope it is nothing for keys.
+type rule struct {
+	roles []Role
+	scope string
+}
+
+var (
+	everybody = []Role{Owner, Admin, Support, Member}
+	viewers   = []Role{Owner, Admin, Support}
+	admins    = []Role{Owner, Admin}
+	owners    = []Role{Owner}
+)
+
+// allowed is the table: what each action takes. Operator may take every action.
+var allowed = map[Action]rule{
+	ReadKeys:    {viewers, ReadScope},
+	VerifyKey:   {viewers, CheckScope},
+	IssueKey:    {admins, WriteScope},
+	EditKey:     {admins, WriteScope},
+	DisableKey:  {admins, WriteScope},
+	EnableKey:   {admins, WriteScope},
+	RotateKey:   {admins, WriteScope},
+	RevokeKey:   {admins, WriteScope},
+	DeleteKey:   {admins, WriteScope},
+	TransferKey: {admins, WriteScope},
+	GrantAll:    {owners, apikey.All},
+	ReadAudit:   {viewers, AuditScope},
+	ReadConfig:  {viewers, SeeScope},
 
 	SetUp:         {},
-	CreateMember:  {Owner},
+	CreateMember:  {owners, ""},
 	ResetPassword: {}, // the operator's alone
-	SignIn:        {Owner, Admin, Support, Member},
-	EndSession:    {Owner, Admin, Support, Member},
-	SuspendMember: {Owner},
+	SignIn:        {everybody, ""},
+	EndSession:    {everybody, ""},
+	SuspendMember: {owners, ""},
 
-	CreateWorkspace: {Owner, Admin},
-	CreateProcess:   {Owner, Admin},
-	CreateProfile:   {Owner},
+	CreateWorkspace: {admins, ""},
+	CreateProcess:   {admins, ""},
+	CreateProfile:   {owners, ""},
 }
 
 // May says whether the role may take the action.
 func (r Role) May(a Action) bool {
-	return r == Operator || slices.Contains(allowed[a], r)
+	return r == Operator || slices.Contains(allowed[a].roles, r)
 }
 
 // RolesFor lists the roles that may take the action, strongest first: "which role it takes".
-func RolesFor(a Action) []Role { return slices.Clone(allowed[a]) }
+func RolesFor(a Action) []Role { return slices.Clone(allowed[a].roles) }
+
+// ScopeFor is the scope that a key needs to take the action; "" for what no key may.
+func ScopeFor(a Action) string { return allowed[a].scope }
 
 // Actions lists every action in the table.
-func Actions() []Action {
-	var out []Action
-	for a := range allowed {
-		out = append(out, a)
-	}
-	slices.Sort(out)
-	return out
-}
+func Actions() []Action { return slices.Sorted(maps.Keys(allowed)) }
 
 // Status is whether a member may come in.
 type Status string
@@ -141,26 +167,47 @@ type Person struct {
 // DisplayName is the person's name, or the e-mail address of one who has given none.
 func (p Person) DisplayName() string { return cmp.Or(p.Name, p.Email) }
 
-// Actor is who does something, and by which way: what permission is judged by, and what the audit log names.
+// Actor is who does something, and by which way: what permission is judged by, and what the audit log names. A key
+// acts for the member who owns it.
 type Actor struct {
 	OrgID     string
 	MemberID  string // empty for the operator
 	Email     string
 	Name      string
 	Role      Role
-	SessionID string // empty for the operator
-	Address   string // the client's IP address; empty for the operator
+	SessionID string   // empty for the operator and for keys
+	KeyID     string   // of the key that acts; empty when a person does
+	Scopes    []string // what that key holds
+	Address   string   // the client's IP address; empty for the operator
 	UserAgent string
 }
 
 // DisplayName is the actor's name, or the e-mail address of one who has given none.
 func (a Actor) DisplayName() string { return cmp.Or(a.Name, a.Email) }
 
-// May says whether the actor may take the action.
-func (a Actor) May(action Action) bool { return a.Role.May(action) }
+// May says whether the actor may take the action. A key may do what its scopes say and its owner's role still allows.
+func (a Actor) May(action Action) bool {
+	return a.Role.May(action) && (a.KeyID == "" || apikey.Covers(a.Scopes, allowed[action].scope))
+}
 
 // MayGrant says whether the actor may hand out a key with these scopes, by issuing or by rotating one: "*", which
-// stands for every scope, is an owner's to give.
+// stands for every scope, is an owner's to give, and a key gives none that it does not hold.
 func (a Actor) MayGrant(scopes []string) bool {
-	return a.May(GrantAll) || !slices.Contains(scopes, "*")
+	for _, scope := range scopes {
+		if scope == apikey.All && !a.May(GrantAll) || a.KeyID != "" && !apikey.Covers(a.Scopes, scope) {
+			return false
+		}
+	}
+	return true
+}
+
+// MayEntrust says whether the actor may give a key with these scopes to an owner of this role. A key acts with its
+// owner's role, so whoever knows it would gain what the actor may not do.
+func (a Actor) MayEntrust(scopes []string, to Role) bool {
+	for action, rule := range allowed {
+		if apikey.Covers(scopes, rule.scope) && to.May(action) && !a.May(action) {
+			return false
+		}
+	}
+	return true
 }

@@ -7,7 +7,7 @@ import (
 
 // TestRolesMayWhatTheProductSays holds the table to the product's page "Roles".
 func TestRolesMayWhatTheProductSays(t *testing.T) {
-	see, change, owners := []Action{ReadKeys, ReadAudit}, []Action{IssueKey, EditKey, DisableKey, EnableKey, RotateKey, RevokeKey, DeleteKey, TransferKey,
+	see, change, owners := []Action{ReadKeys, VerifyKey, ReadAudit, ReadConfig}, []Action{IssueKey, EditKey, DisableKey, EnableKey, RotateKey, RevokeKey, DeleteKey, TransferKey,
 		CreateWorkspace, CreateProcess}, []Action{GrantAll, CreateMember, SuspendMember, CreateProfile}
 	everybody, nobody := []Action{SignIn, EndSession}, []Action{SetUp, ResetPassword}
 	may := map[Role][]Action{
@@ -47,5 +47,78 @@ func TestAllIsAnOwnersToGive(t *testing.T) {
 	}
 	if !(Actor{Role: Admin}).MayGrant([]string{"read:chat"}) {
 		t.Error("an admin may not grant a named scope")
+	}
+}
+
+// TestKeyMayTheLessOfItsScopesAndItsOwnersRole is the product's rule for keys that act for people.
+func TestKeyMayTheLessOfItsScopesAndItsOwnersRole(t *testing.T) {
+	for _, c := range []struct {
+		role   Role
+		scopes []string
+		action Action
+		may    bool
+	}{
+		{Admin, []string{ReadScope}, ReadKeys, true},
+		{Admin, []string{ReadScope}, IssueKey, false},
+		{Admin, []string{WriteScope}, IssueKey, true},
+		{Admin, []string{WriteScope}, ReadKeys, false},
+		{Support, []string{WriteScope, ReadScope}, IssueKey, false},
+		{Support, []string{ReadScope}, ReadKeys, true},
+		{Member, []string{"*"}, ReadKeys, false},
+		{"", []string{"*"}, ReadKeys, false},
+		{Owner, []string{"*"}, IssueKey, true},
+		{Owner, []string{"*"}, GrantAll, true},
+		{Owner, []string{WriteScope}, GrantAll, false},
+		{Owner, []string{CheckScope}, VerifyKey, true},
+		{Owner, []string{"read:chat"}, VerifyKey, false},
+		{Owner, []string{"*"}, EndSession, false},
+		{Owner, []string{"*"}, CreateMember, false},
+		{Owner, []string{""}, EndSession, false},
+	} {
+		if got := (Actor{Role: c.role, KeyID: "k", Scopes: c.scopes}).May(c.action); got != c.may {
+			t.Errorf("a key of an %s with %v may %s: %t", c.role, c.scopes, c.action, got)
+		}
+	}
+}
+
+func TestKeyGrantsNoScopeThatItDoesNotHold(t *testing.T) {
+	for _, c := range []struct {
+		role        Role
+		held, asked []string
+		may         bool
+	}{
+		{Admin, []string{WriteScope, "read:chat"}, []string{"read:chat"}, true},
+		{Admin, []string{WriteScope}, []string{"read:chat"}, false},
+		{Admin, []string{WriteScope}, []string{"*"}, false},
+		{Owner, []string{WriteScope}, []string{"*"}, false},
+		{Owner, []string{"*"}, []string{"*", "read:chat"}, true},
+		{Admin, []string{"*"}, []string{"*"}, false}, // its owner was an owner when it was made
+		{Admin, []string{"*"}, []string{"read:chat"}, true},
+	} {
+		if got := (Actor{Role: c.role, KeyID: "k", Scopes: c.held}).MayGrant(c.asked); got != c.may {
+			t.Errorf("a key of an %s with %v may grant %v: %t", c.role, c.held, c.asked, got)
+		}
+	}
+}
+
+// TestTransferRaisesNobody: who knows a key's plaintext must not gain a stronger role by giving the key away.
+func TestTransferRaisesNobody(t *testing.T) {
+	for _, c := range []struct {
+		by     Actor
+		scopes []string
+		to     Role
+		may    bool
+	}{
+		{Actor{Role: Admin}, []string{WriteScope, "read:chat"}, Owner, true},
+		{Actor{Role: Admin}, []string{"*"}, Owner, false},
+		{Actor{Role: Admin}, []string{"*"}, Admin, true},
+		{Actor{Role: Owner}, []string{"*"}, Owner, true},
+		{Actor{Role: Operator}, []string{"*"}, Owner, true},
+		{Actor{Role: Admin, KeyID: "k", Scopes: []string{WriteScope}}, []string{WriteScope}, Owner, true},
+		{Actor{Role: Admin, KeyID: "k", Scopes: []string{WriteScope}}, []string{ReadScope}, Admin, false},
+	} {
+		if got := c.by.MayEntrust(c.scopes, c.to); got != c.may {
+			t.Errorf("an %s may give a key with %v to an %s: %t", c.by.Role, c.scopes, c.to, got)
+		}
 	}
 }

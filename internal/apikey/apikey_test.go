@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -210,6 +211,39 @@ func TestEveryStatusAndEveryWordIsKnown(t *testing.T) {
 	for _, bad := range []string{"-", "--name", "id", "name "} {
 		if _, ok := ParseSort(bad); ok {
 			t.Errorf("order %q was taken", bad)
+		}
+	}
+}
+
+func TestKeyWithinAnother(t *testing.T) {
+	net := func(texts ...string) []netip.Prefix {
+		list, err := ParseAllowlist(texts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	wide := Key{Environment: Live}
+	pinned := Key{Environment: Test, WorkspaceID: "w", ProcessID: "p", IPAllowlist: net("10.0.0.0/8", "2001:db8::/32")}
+	for name, c := range map[string]struct {
+		key, other Key
+		want       bool
+	}{
+		"itself":                {pinned, pinned, true},
+		"narrower":              {pinned, wide, true},
+		"wider":                 {wide, pinned, false},
+		"another workspace":     {Key{WorkspaceID: "v"}, Key{Environment: Live, WorkspaceID: "w"}, false},
+		"no workspace":          {Key{}, Key{Environment: Live, WorkspaceID: "w"}, false},
+		"another process":       {Key{ProcessID: "q"}, Key{Environment: Live, ProcessID: "p"}, false},
+		"live from test":        {Key{Environment: Live}, Key{Environment: Test}, false},
+		"test from live":        {Key{Environment: Test}, wide, true},
+		"part of the addresses": {Key{IPAllowlist: net("10.1.0.0/16", "2001:db8:1::/48")}, Key{Environment: Live, IPAllowlist: net("10.0.0.0/8", "2001:db8::/32")}, true},
+		"more addresses":        {Key{IPAllowlist: net("10.0.0.0/7")}, Key{Environment: Live, IPAllowlist: net("10.0.0.0/8")}, false},
+		"any address":           {Key{}, Key{Environment: Live, IPAllowlist: net("10.0.0.0/8")}, false},
+		"the other family":      {Key{IPAllowlist: net("::a00:0/104")}, Key{Environment: Live, IPAllowlist: net("10.0.0.0/8")}, false},
+	} {
+		if got := c.key.Within(c.other); got != c.want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }

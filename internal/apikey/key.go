@@ -6,6 +6,7 @@ package apikey
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -128,6 +129,28 @@ func (s Status) Allows(c Change) bool {
 		return c == Delete
 	}
 	return false
+}
+
+// Within says whether k reaches no further than the other key: into no other workspace, process or environment, and
+// from no other address. Scopes are judged apart.
+func (k Key) Within(other Key) bool {
+	return (other.WorkspaceID == "" || k.WorkspaceID == other.WorkspaceID) &&
+		(other.ProcessID == "" || k.ProcessID == other.ProcessID) &&
+		(other.Environment == Live || k.Environment == other.Environment) &&
+		within(k.IPAllowlist, other.IPAllowlist)
+}
+
+// within says whether an allowlist lets in no address that the other does not. An empty one lets in every address.
+func within(list, other []netip.Prefix) bool {
+	if len(other) == 0 || len(list) == 0 {
+		return len(other) == 0
+	}
+	for _, p := range list {
+		if !slices.ContainsFunc(other, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }) {
+			return false
+		}
+	}
+	return true
 }
 
 // Lifetime is how long the key was made to live.

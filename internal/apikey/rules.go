@@ -79,6 +79,11 @@ func CheckScopes(scopes, grantable []string) ([]string, error) {
 	return scopes, nil
 }
 
+// Covers says whether who holds the scopes holds this one too: by name, or by All. Nobody holds "".
+func Covers(held []string, scope string) bool {
+	return scope != "" && (slices.Contains(held, scope) || slices.Contains(held, All))
+}
+
 // ParseAllowlist reads addresses and CIDR ranges; a bare address means that one address. Host bits are
 // refused, since "10.0.0.7/8" is more often a mistake than a range.
 func ParseAllowlist(entries []string) ([]netip.Prefix, error) {

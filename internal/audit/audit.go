@@ -43,6 +43,7 @@ type Event struct {
 	Email     string
 	Role      account.Role
 	SessionID string
+	KeyID     string // of the key that acted; "" when a person did
 	Address   string
 	UserAgent string
 	Subject   Subject
@@ -57,7 +58,7 @@ func NewEvent(id string, at time.Time, actor account.Actor, action account.Actio
 	before, after := difference(c.Before, c.After)
 	return Event{
 		OrgID: actor.OrgID, ID: id, At: at, Action: action,
-		ActorID: actor.MemberID, Email: actor.Email, Role: actor.Role, SessionID: actor.SessionID,
+		ActorID: actor.MemberID, Email: actor.Email, Role: actor.Role, SessionID: actor.SessionID, KeyID: actor.KeyID,
 		Address: actor.Address, UserAgent: actor.UserAgent,
 		Subject: c.Subject, Before: encode(before), After: encode(after),
 	}
@@ -74,13 +75,18 @@ func (e Event) Follow(seq int64, hash []byte) Event {
 var Genesis = make([]byte, sha256.Size)
 
 // sum hashes the canonical content: a JSON array of the fields in a fixed order, times in microseconds since 1970
-// (what PostgreSQL keeps).
+// (what PostgreSQL keeps). The key that acted stands at the end, and only where one did: so events that were written
+// before keys could act keep their hash.
 func (e Event) sum() []byte {
-	content, err := json.Marshal([]string{
+	fields := []string{
 		e.OrgID, strconv.FormatInt(e.Seq, 10), e.ID, strconv.FormatInt(e.At.UnixMicro(), 10), string(e.Action),
 		e.ActorID, e.Email, string(e.Role), e.SessionID, e.Address, e.UserAgent,
 		e.Subject.Kind, e.Subject.ID, e.Subject.Name, e.Before, e.After,
-	})
+	}
+	if e.KeyID != "" {
+		fields = append(fields, e.KeyID)
+	}
+	content, err := json.Marshal(fields)
 	if err != nil {
 		panic(err) // an array of strings always has a JSON form
 	}

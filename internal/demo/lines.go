@@ -95,7 +95,7 @@ func (f *filler) issue(s story, l *line) error {
 func rotate(grace time.Duration) move {
 	return func(f *filler, by account.Actor, l *line) error {
 		old := l.last()
-		r, err := f.keyring.RotateKey(f.ctx, by, old.ID, grace)
+		r, err := f.keyring.RotateKey(f.ctx, by, old.ID, grace, "")
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,10 @@ var (
 	// ErrGrantAll is refused to all but owners, and covers rotating a key that holds "*": its successor's plaintext
 	// would be a grant to whoever reads it.
 	ErrGrantAll = fmt.Errorf("only an owner may grant the scope *: %w", store.ErrForbidden)
+	// ErrHandOut is refused to a key that would hand out more than it holds itself, or reach further.
+	ErrHandOut = fmt.Errorf("a key hands out no more than it holds: %w", store.ErrForbidden)
+	// ErrEntrust is refused to whoever would give a key to an owner in whose name it may do what they may not.
+	ErrEntrust = fmt.Errorf("the key's scopes would do more in that owner's name: %w", store.ErrForbidden)
 	// ErrCursor says that a cursor was changed, or belongs to another list.
 	ErrCursor = errors.New("this link into the list does not fit it")
 	// ErrCredentials is the one answer to an unknown e-mail, a wrong password and an account that is not active.

@@ -34,7 +34,7 @@ type KeyDraft struct {
 }
 
 // IssueKey makes a key. Its plaintext is in the answer and nowhere else. Errors: input.Problems by field (name,
-// environment, scopes, ipAllowlist, expiresAt), ErrGrantAll, ErrNotFound for a workspace, process, profile or owner
+// environment, scopes, ipAllowlist, expiresAt), ErrGrantAll, ErrHandOut, ErrNotFound for a workspace, process, profile or owner
 // that the organisation does not have, *RepeatedError.
 func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDraft) (apikey.Key, apikey.Plaintext, error) {
 	if err := allow(actor, account.IssueKey); err != nil {
@@ -58,12 +58,13 @@ func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDr
 		if _, err := tx.KeyOwner(key.OwnerID); err != nil {
 			return nil, err
 		}
-		if draft.RequestKey != "" {
-			if err := tx.ClaimRequest(draft.RequestKey, draft.hash(), key.ID); err != nil {
-				return nil, err
-			}
+		if err := claim(tx, draft.RequestKey, key.ID, "issue", draft); err != nil {
+			return nil, err
 		}
 		if issued, err = tx.InsertKey(key, plaintext.Hash()); err != nil {
+			return nil, err
+		}
+		if err := handsOut(tx, issued); err != nil {
 			return nil, err
 		}
 		return []audit.Change{audit.KeyChange(nil, &issued)}, nil
@@ -108,10 +109,48 @@ func (d KeyDraft) read(actor account.Actor, catalogue Catalogue, now time.Time) 
 	if err := problems.Err(); err != nil {
 		return apikey.Key{}, err
 	}
-	if !actor.MayGrant(key.Scopes) {
-		return apikey.Key{}, ErrGrantAll
+	if err := grants(actor, key.Scopes); err != nil {
+		return apikey.Key{}, err
 	}
 	return key, nil
+}
+
+// grants returns ErrGrantAll or ErrHandOut unless the actor may hand out a key with these scopes.
+func grants(actor account.Actor, scopes []string) error {
+	switch {
+	case actor.MayGrant(scopes):
+		return nil
+	case actor.KeyID != "":
+		return ErrHandOut
+	}
+	return ErrGrantAll
+}
+
+// handsOut returns ErrHandOut when a key acts that would hand out one which reaches further than itself. Nothing
+// confines a person so.
+func handsOut(tx *store.Tx, key apikey.Key) error {
+	actor := tx.Actor()
+	if actor.KeyID == "" {
+		return nil
+	}
+	acting, err := tx.Key(actor.KeyID)
+	if err == nil && !(key.Within(acting) && actor.MayGrant(key.Scopes)) {
+		err = ErrHandOut
+	}
+	return err
+}
+
+// claim notes that a request makes a key, unless it carries no request key. Two requests are the same when they are of
+// one kind and ask for the same.
+func claim(tx *store.Tx, requestKey, keyID, kind string, asked any) error {
+	if requestKey == "" {
+		return nil
+	}
+	text, err := json.Marshal([]any{kind, asked})
+	if err != nil {
+		panic(err) // what is asked for is strings, numbers, booleans and lists of strings
+	}
+	return tx.ClaimRequest(requestKey, sha256.Sum256(text), keyID)
 }
 
 func (d KeyDraft) readScopes(actor account.Actor, catalogue Catalogue) ([]string, error) {
@@ -123,15 +162,6 @@ func (d KeyDraft) readScopes(actor account.Actor, catalogue Catalogue) ([]string
 		wanted = catalogue.ScopeNames()
 	}
 	return apikey.CheckScopes(wanted, catalogue.ScopeNames())
-}
-
-// hash recognises the same request: two drafts have the same hash when they ask for the same.
-func (d KeyDraft) hash() [32]byte {
-	text, err := json.Marshal(d)
-	if err != nil {
-		panic(err) // strings, a boolean and lists of strings always have a JSON form
-	}
-	return sha256.Sum256(text)
 }
 
 func readName(text string) (string, error) {
@@ -150,6 +180,7 @@ type KeyEdit struct {
 	ProfileID   *string        // "" for none
 	IPAllowlist *[]string
 	Expires     *string
+	OwnerID     *string
 }
 
 // EditKey changes a key that is enabled or disabled. Errors: input.Problems by field, apikey.ErrState for a key whose
@@ -179,7 +210,15 @@ func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, e
 				return key, err
 			}
 		}
-		return edited, nil
+		if edit.OwnerID != nil {
+			if edited, err = transfer(tx, edited, *edit.OwnerID); err != nil {
+				return key, err
+			}
+		}
+		if key.ID == actor.KeyID && edited.ExpiresAt.After(key.ExpiresAt) {
+			return key, ErrHandOut
+		}
+		return edited, handsOut(tx, edited)
 	})
 }
 
@@ -214,20 +253,36 @@ func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (api
 }
 
 // TransferKey gives a key to another active member whose role may hold keys; ErrNotFound for anybody else, and
-// apikey.ErrState for a key whose life is over.
+// apikey.ErrState for a key whose life is over, ErrEntrust.
 func (r *Keyring) TransferKey(ctx context.Context, actor account.Actor, id, ownerID string) (apikey.Key, error) {
+	return r.changeKey(ctx, actor, account.TransferKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
+		return transfer(tx, key, ownerID)
+	})
+}
+
+func transfer(tx *store.Tx, key apikey.Key, ownerID string) (apikey.Key, error) {
 	ownerID, err := canonical(ownerID)
 	if err != nil {
-		return apikey.Key{}, err
-	}
-	return r.changeKey(ctx, actor, account.TransferKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
-		if !key.StatusAt(tx.Now()).Allows(apikey.Transfer) {
-			return key, apikey.ErrState
-		}
-		owner, err := tx.KeyOwner(ownerID)
-		key.OwnerID = owner.ID
 		return key, err
-	})
+	}
+	if err := allow(tx.Actor(), account.TransferKey); err != nil {
+		return key, err
+	}
+	if !key.StatusAt(tx.Now()).Allows(apikey.Transfer) {
+		return key, apikey.ErrState
+	}
+	if ownerID == key.OwnerID {
+		return key, nil
+	}
+	owner, err := tx.KeyOwner(ownerID)
+	if err != nil {
+		return key, err
+	}
+	if !tx.Actor().MayEntrust(key.Scopes, owner.Role) {
+		return key, ErrEntrust
+	}
+	key.OwnerID = owner.ID
+	return key, nil
 }
 
 // changeKey locks a key, lets change make another of it, and stores that if it differs.
@@ -270,7 +325,11 @@ func (r *Keyring) ChangeStatus(ctx context.Context, actor account.Actor, change 
 		if !key.StatusAt(tx.Now()).Allows(change) {
 			return key, apikey.ErrState
 		}
-		return changed(key, change, tx.Now()), nil
+		after := changed(key, change, tx.Now())
+		if change == apikey.Enable {
+			return after, handsOut(tx, after)
+		}
+		return after, nil
 	})
 }
 
@@ -324,10 +383,10 @@ type Rotation struct {
 	Plaintext apikey.Plaintext // of the new key
 }
 
-// RotateKey makes a key's successor and lets the old key be accepted beside it for the grace period. Errors:
-// input.Problems (graceSeconds), apikey.ErrState when the key's life is over, also when another rotation came first;
-// ErrGrantAll, ErrNotFound.
-func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string, grace time.Duration) (Rotation, error) {
+// RotateKey makes a key's successor and lets the old key be accepted beside it for the grace period. The same request
+// key again does not rotate again. Errors: input.Problems (graceSeconds), apikey.ErrState when the key's life is over,
+// also when another rotation came first; ErrGrantAll, ErrHandOut, ErrNotFound, *RepeatedError.
+func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string, grace time.Duration, requestKey string) (Rotation, error) {
 	if err := allow(actor, account.RotateKey); err != nil {
 		return Rotation{}, err
 	}
@@ -350,14 +409,17 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		if err != nil {
 			return nil, err
 		}
+		out = Rotation{Plaintext: apikey.NewPlaintext(old.Environment)}
+		next := stamp(old.Successor(tx.Now(), catalogue.Policy.LongestLifetime), out.Plaintext)
+		if err := claim(tx, requestKey, next.ID, "rotate", []any{id, grace}); err != nil { // before the status: a repetition finds it rotated
+			return nil, err
+		}
 		if !old.StatusAt(tx.Now()).Allows(apikey.Rotate) {
 			return nil, apikey.ErrState
 		}
-		if !actor.MayGrant(old.Scopes) {
-			return nil, ErrGrantAll
+		if err := errors.Join(grants(actor, old.Scopes), handsOut(tx, next)); err != nil {
+			return nil, err
 		}
-		out = Rotation{Plaintext: apikey.NewPlaintext(old.Environment)}
-		next := stamp(old.Successor(tx.Now(), catalogue.Policy.LongestLifetime), out.Plaintext)
 		if actor.MemberID != "" {
 			next.CreatedBy = actor.MemberID
 		}

@@ -42,7 +42,7 @@ func TestEveryFilterNarrowsToItsKeys(t *testing.T) {
 	h.at(now)
 	test := h.issue(h.org.Owner, keyring.KeyDraft{Name: "test", Scopes: []string{"*"}, Environment: "test"})
 	rotated := h.issue(h.org.Owner, draft("rotated"))
-	rotation, err := h.RotateKey(t.Context(), h.org.Owner, rotated.ID, time.Hour)
+	rotation, err := h.RotateKey(t.Context(), h.org.Owner, rotated.ID, time.Hour, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +208,7 @@ func TestOnlyAnOwnerGrantsAll(t *testing.T) {
 	if !slices.Equal(all.Scopes, []string{"*"}) {
 		t.Errorf("an owner's All is %v", all.Scopes)
 	}
-	if _, err := h.RotateKey(t.Context(), h.org.Admin, all.ID, 0); !errors.Is(err, keyring.ErrGrantAll) {
+	if _, err := h.RotateKey(t.Context(), h.org.Admin, all.ID, 0, ""); !errors.Is(err, keyring.ErrGrantAll) {
 		t.Errorf("an admin got the plaintext of a key with * by rotating it: %v", err)
 	}
 	named := h.issue(h.org.Admin, keyring.KeyDraft{Name: "x", AllScopes: true})
@@ -228,7 +228,7 @@ func TestAnotherOrganisationsIDsAreUnknown(t *testing.T) {
 		_, edit := h.EditKey(ctx, who, id, keyring.KeyEdit{Name: &name})
 		_, transfer := h.TransferKey(ctx, who, id, who.MemberID)
 		_, disable := h.ChangeStatus(ctx, who, apikey.Disable, id)
-		_, rotate := h.RotateKey(ctx, who, id, 0)
+		_, rotate := h.RotateKey(ctx, who, id, 0, "")
 		remove := h.DeleteKey(ctx, who, id)
 		for verb, err := range map[string]error{"read": read, "edit": edit, "transfer": transfer, "disable": disable, "rotate": rotate, "delete": remove} {
 			if !errors.Is(err, keyring.ErrNotFound) {
@@ -270,7 +270,7 @@ func TestKeysLifeFollowsTheTable(t *testing.T) {
 		apikey.Disabled: func() apikey.Key { return h.change(apikey.Disable) },
 		apikey.Revoked:  func() apikey.Key { return h.change(apikey.Revoke) },
 		apikey.Rotated: func() apikey.Key {
-			rotation, err := h.RotateKey(t.Context(), h.org.Owner, h.issue(h.org.Owner, draft("x")).ID, time.Hour)
+			rotation, err := h.RotateKey(t.Context(), h.org.Owner, h.issue(h.org.Owner, draft("x")).ID, time.Hour, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -287,7 +287,7 @@ func TestKeysLifeFollowsTheTable(t *testing.T) {
 			_, err := h.TransferKey(t.Context(), h.org.Owner, id, h.org.Admin.MemberID)
 			return err
 		},
-		apikey.Rotate: func(id string) error { _, err := h.RotateKey(t.Context(), h.org.Owner, id, 0); return err },
+		apikey.Rotate: func(id string) error { _, err := h.RotateKey(t.Context(), h.org.Owner, id, 0, ""); return err },
 		apikey.Delete: func(id string) error { return h.DeleteKey(t.Context(), h.org.Owner, id) },
 	}
 	for _, change := range []apikey.Change{apikey.Disable, apikey.Enable, apikey.Revoke} {
@@ -331,7 +331,7 @@ func TestSuccessorIsTheSameKeyAnew(t *testing.T) {
 	old := h.issue(h.org.Owner, keyring.KeyDraft{Name: "x", Scopes: []string{"read:chat", "write:chat"}, Environment: "test", IPAllowlist: []string{"192.0.2.0/24"}, Expires: "90d"})
 	now := start.Add(80 * apikey.Day)
 	h.at(now)
-	r, err := h.RotateKey(t.Context(), h.org.Admin, old.ID, 30*apikey.Day)
+	r, err := h.RotateKey(t.Context(), h.org.Admin, old.ID, 30*apikey.Day, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -346,11 +346,11 @@ func TestSuccessorIsTheSameKeyAnew(t *testing.T) {
 		t.Errorf("the old key outlives its own expiry, or is not rotated: %+v", got)
 	}
 	disabled := h.change(apikey.Disable)
-	r, err = h.RotateKey(t.Context(), h.org.Owner, disabled.ID, apikey.Day)
+	r, err = h.RotateKey(t.Context(), h.org.Owner, disabled.ID, apikey.Day, "")
 	if err != nil || r.New.Stored != apikey.Disabled || r.Old.InGraceAt(now) {
 		t.Errorf("rotating a disabled key brought one to life: %+v, %v", r, err)
 	}
-	if _, err := h.RotateKey(t.Context(), h.org.Owner, r.New.ID, 31*apikey.Day); input.ProblemsIn(err)["graceSeconds"] == "" {
+	if _, err := h.RotateKey(t.Context(), h.org.Owner, r.New.ID, 31*apikey.Day, ""); input.ProblemsIn(err)["graceSeconds"] == "" {
 		t.Errorf("a grace period of 31 days: %v", err)
 	}
 }
@@ -438,7 +438,7 @@ func TestOfRotationsAndRevocationsAtOnceOneStateRemains(t *testing.T) {
 			wg.Go(func() {
 				var err error
 				if i%2 == 0 {
-					_, err = h.RotateKey(t.Context(), h.org.Owner, key.ID, time.Hour)
+					_, err = h.RotateKey(t.Context(), h.org.Owner, key.ID, time.Hour, "")
 				} else {
 					_, err = h.ChangeStatus(t.Context(), h.org.Admin, apikey.Revoke, key.ID)
 				}
