@@ -18,19 +18,20 @@ const module = "github.com/moonlatch/moonlatch/"
 // house says which of our own packages each package may import. Data runs one way: what is lower knows nothing of
 // what is above.
 var house = map[string][]string{
-	"cmd/moonlatch":    {"handlers", "internal/apikey", "internal/audit", "internal/demo", "internal/input", "internal/jobs", "internal/keyring", "internal/pgembed", "store"},
-	"handlers":         {"internal/account", "internal/apikey", "internal/audit", "internal/input", "internal/keyring", "static", "views"},
+	"cmd/moonlatch":    {"handlers", "internal/apikey", "internal/audit", "internal/demo", "internal/input", "internal/jobs", "internal/keyring", "internal/pgembed", "internal/verify", "store"},
+	"handlers":         {"internal/account", "internal/apikey", "internal/audit", "internal/input", "internal/keyring", "internal/verify", "static", "views"},
 	"views":            {"internal/account", "internal/apikey", "internal/input", "static", "views/ui"},
 	"views/ui":         {},
 	"static":           {},
 	"internal/demo":    {"internal/account", "internal/apikey", "internal/audit", "internal/keyring", "store"},
 	"internal/jobs":    {},
 	"internal/keyring": {"internal/account", "internal/apikey", "internal/audit", "internal/input", "store"},
+	"internal/verify":  {"internal/account", "internal/apikey", "store"},
 	"store":            {"internal/account", "internal/apikey", "internal/audit", "migrations"},
 	"store/storetest":  {"internal/account", "internal/audit", "internal/pgembed", "migrations", "store"},
 	"migrations":       {},
 	"internal/audit":   {"internal/account", "internal/apikey"},
-	"internal/account": {},
+	"internal/account": {"internal/apikey"},
 	"internal/apikey":  {},
 	"internal/input":   {},
 	"internal/pgembed": {},
