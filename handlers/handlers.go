@@ -8,13 +8,10 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/static"
@@ -39,6 +36,7 @@ type handler struct {
 	sessions *scs.SessionManager
 	tokens   formTokens
 	origins  *http.CrossOriginProtection
+	doors    doors
 }
 
 // New returns the whole server.
@@ -52,25 +50,12 @@ func New(o Options) http.Handler {
 		panic(err) // the configuration lets no other BASE_URL through
 	}
 	h.sessions = h.newSessions(o.Cookies)
+	h.doors = h.makeDoors()
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = h.clientAddress(o.TrustedProxies)
 	e.HTTPErrorHandler = h.fail
-	e.Use(
-		hurry,
-		ownRequestID,
-		middleware.RequestID(),
-		h.logRequests(),
-		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
-		h.secureHeaders,
-		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
-		middleware.BodyLimit("64KiB"),
-		peopleOnly(h.loadCookie), // before what refuses, so that a refusal has the viewer's page around it
-		peopleOnly(h.identify),
-		peopleOnly(h.refuseCrossOrigin),
-		refuseBrokenText,
-		readForm,
-	)
+	e.Use(h.throughDoor)
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
 	for _, r := range routes {
@@ -81,20 +66,6 @@ func New(o Options) http.Handler {
 		}
 	}
 	return e
-}
-
-// peopleOnly leaves a middleware out where no person asks: probes and static files have no session.
-func peopleOnly(m echo.MiddlewareFunc) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		withSession := m(next)
-		return func(c echo.Context) error {
-			path := c.Request().URL.Path
-			if strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }) {
-				return next(c)
-			}
-			return withSession(c)
-		}
-	}
 }
 
 // clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which

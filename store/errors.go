@@ -33,13 +33,21 @@ func (e *RepeatedError) Error() string {
 	return "the same request was made before and issued the key " + e.KeyID
 }
 
+// MissingError is the ErrNotFound of something that a key refers to.
+type MissingError struct {
+	Field string // that named it: ownerId, workspaceId, processId, biasProfileId
+}
+
+func (e MissingError) Error() string        { return e.Field + " names nothing in this organisation" }
+func (e MissingError) Is(target error) bool { return target == ErrNotFound }
+
 // constraints gives meaning to the refusals of named constraints.
 var constraints = map[string]error{
-	"api_keys_owner_fkey":            ErrNotFound,
-	"api_keys_workspace_fkey":        ErrNotFound,
-	"api_keys_process_fkey":          ErrNotFound,
-	"api_keys_process_has_workspace": ErrNotFound, // a process that does not exist has no workspace to fill in
-	"api_keys_profile_fkey":          ErrNotFound,
+	"api_keys_owner_fkey":            MissingError{"ownerId"},
+	"api_keys_workspace_fkey":        MissingError{"workspaceId"},
+	"api_keys_process_fkey":          MissingError{"processId"},
+	"api_keys_process_has_workspace": MissingError{"processId"}, // a process that does not exist has no workspace to fill in
+	"api_keys_profile_fkey":          MissingError{"biasProfileId"},
 	"members_email_taken":            ErrTaken,
 	"organisations_name_taken":       ErrTaken,
 	"workspaces_name_taken":          ErrTaken,

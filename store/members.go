@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
@@ -76,13 +77,16 @@ func (s *Store) KeyOwners(ctx context.Context, orgID string) ([]account.Person, 
 }
 
 // KeyOwner returns a member of the actor's organisation who may own keys: active, and in a role that may issue them.
-// They stay so until the transaction ends. ErrNotFound for anybody else.
+// They stay so until the transaction ends. A MissingError for anybody else.
 func (tx *Tx) KeyOwner(id string) (account.Person, error) {
 	var r personRecord
 	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members
 		WHERE org_id = $1 AND id = $2 AND status = 'active' AND role = ANY($3) FOR SHARE`,
 		tx.actor.OrgID, id, pq.Array(account.RolesFor(account.IssueKey)))
-	return r.person(), tidy(err)
+	if err = tidy(err); errors.Is(err, ErrNotFound) {
+		err = MissingError{"ownerId"}
+	}
+	return r.person(), err
 }
 
 // InsertMember makes an active member of the actor's organisation; ErrTaken when the address has an account already.

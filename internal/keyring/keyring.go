@@ -56,6 +56,9 @@ var (
 // RepeatedError says that the same request was made before, and which key it made then.
 type RepeatedError = store.RepeatedError
 
+// MissingError is the ErrNotFound of something that a key refers to, and names the field.
+type MissingError = store.MissingError
+
 // The shapes in which the store answers.
 type (
 	KeyRow    = store.KeyRow
@@ -74,14 +77,18 @@ func canonical(id string) (string, error) {
 	return parsed.String(), nil
 }
 
-// canonicalAll does the same, in place, for ids that may be missing: "" stands for none and stays.
-func canonicalAll(ids ...*string) (err error) {
-	for _, id := range ids {
-		if *id != "" && err == nil {
-			*id, err = canonical(*id)
-		}
+// reference does the same, in place, for what a key refers to; "" stands for none and stays. The field names it in the
+// MissingError.
+func reference(field string, id *string) error {
+	if *id == "" {
+		return nil
 	}
-	return err
+	known, err := canonical(*id)
+	if err != nil {
+		return MissingError{Field: field}
+	}
+	*id = known
+	return nil
 }
 
 // canonicalList does the same for a list of ids.

@@ -34,13 +34,15 @@ type KeyDraft struct {
 }
 
 // IssueKey makes a key. Its plaintext is in the answer and nowhere else. Errors: input.Problems by field (name,
-// environment, scopes, ipAllowlist, expiresAt), ErrGrantAll, ErrHandOut, ErrNotFound for a workspace, process, profile or owner
+// environment, scopes, ipAllowlist, expiresAt), ErrGrantAll, ErrHandOut, a MissingError for a workspace, process, profile or owner
 // that the organisation does not have, *RepeatedError.
 func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDraft) (apikey.Key, apikey.Plaintext, error) {
 	if err := allow(actor, account.IssueKey); err != nil {
 		return apikey.Key{}, apikey.Plaintext{}, err
 	}
-	if err := canonicalAll(&draft.WorkspaceID, &draft.ProcessID, &draft.ProfileID, &draft.OwnerID); err != nil {
+	err := errors.Join(reference("workspaceId", &draft.WorkspaceID), reference("processId", &draft.ProcessID),
+		reference("biasProfileId", &draft.ProfileID), reference("ownerId", &draft.OwnerID))
+	if err != nil {
 		return apikey.Key{}, apikey.Plaintext{}, err
 	}
 	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
@@ -184,7 +186,8 @@ type KeyEdit struct {
 }
 
 // EditKey changes a key that is enabled or disabled. Errors: input.Problems by field, apikey.ErrState for a key whose
-// life is over, ErrStale when somebody else changed it since the version that the edit began with, ErrNotFound.
+// life is over, ErrStale when somebody else changed it since the version that the edit began with, ErrNotFound, a
+// MissingError for a profile or an owner; ErrEntrust, ErrHandOut.
 func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, edit KeyEdit) (apikey.Key, error) {
 	if err := allow(actor, account.EditKey); err != nil {
 		return apikey.Key{}, err
@@ -237,7 +240,7 @@ func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (api
 	}
 	if e.ProfileID != nil {
 		key.ProfileID = *e.ProfileID
-		if err := canonicalAll(&key.ProfileID); err != nil {
+		if err := reference("biasProfileId", &key.ProfileID); err != nil {
 			return key, err
 		}
 	}
@@ -261,8 +264,7 @@ func (r *Keyring) TransferKey(ctx context.Context, actor account.Actor, id, owne
 }
 
 func transfer(tx *store.Tx, key apikey.Key, ownerID string) (apikey.Key, error) {
-	ownerID, err := canonical(ownerID)
-	if err != nil {
+	if err := reference("ownerId", &ownerID); err != nil {
 		return key, err
 	}
 	if err := allow(tx.Actor(), account.TransferKey); err != nil {
@@ -538,7 +540,7 @@ type KeyHistory struct {
 	Line      []apikey.Key      // its line of rotations, oldest first, itself among them
 	Trail     []audit.Event     // newest first
 	TrailGoes int64             // on before this number; 0 when this is all
-	Names     map[string]string // what ids in the trail stand for: members' addresses, names of workspaces and so on
+	Names     map[string]string // what ids in the trail stand for: members' addresses, names of workspaces, of keys that acted and so on
 }
 
 const trailPage = 20
@@ -567,7 +569,19 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 		h.Trail = h.Trail[:trailPage]
 		h.TrailGoes = h.Trail[trailPage-1].Seq
 	}
-	h.Names, err = r.names(ctx, actor)
+	if h.Names, err = r.names(ctx, actor); err != nil {
+		return h, err
+	}
+	var acting []string
+	for _, event := range h.Trail {
+		if id, err := canonical(event.KeyID); err == nil {
+			acting = append(acting, id)
+		}
+	}
+	keys, err := r.store.KeysByID(ctx, actor.OrgID, acting)
+	for _, key := range keys {
+		h.Names[key.ID] = key.Name
+	}
 	return h, err
 }
 

@@ -1,0 +1,73 @@
+package handlers
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/moonlatch/moonlatch/static"
+)
+
+// Everybody comes in by one of four doors, and behind each stands what its callers need and no more. People have a
+// cookie; programs show a credential with every request; gateways ask so often that nothing stands there that their
+// question does not take; machines fetch files and probe.
+func (h *handler) makeDoors() doors {
+	everywhere := []echo.MiddlewareFunc{
+		hurry,
+		ownRequestID,
+		middleware.RequestID(),
+		h.logRequests(),
+		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
+		h.secureHeaders,
+		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
+		middleware.BodyLimit("64KiB"),
+	}
+	return doors{
+		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
+		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
+			h.loadCookie, // before what refuses, so that a refusal has the viewer's page around it
+			h.identify,
+			h.refuseCrossOrigin,
+			refuseBrokenText,
+			readForm,
+		}),
+		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
+		gateways: []echo.MiddlewareFunc{
+			middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
+		},
+	}
+}
+
+type doors struct{ people, programs, gateways, machines []echo.MiddlewareFunc }
+
+// throughDoor leads a request through its door. The path alone decides, so that what is no route at all is answered
+// behind the door where it knocked.
+func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		door := h.doors.people
+		switch path := c.Request().URL.Path; {
+		case path == forwardAuthPath || path == verifyPath:
+			door = h.doors.gateways
+		case forPrograms(path):
+			door = h.doors.programs
+		case strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
+			door = h.doors.machines
+		}
+		inside := next
+		for _, stand := range slices.Backward(door) {
+			inside = stand(inside)
+		}
+		return inside(c)
+	}
+}
+
+const (
+	apiRoot         = "/v1"
+	verifyPath      = apiRoot + "/api-keys/verify"
+	forwardAuthPath = apiRoot + "/forward-auth"
+)
+
+// forPrograms says whether programs alone come to this path: it answers in JSON, and no cookie counts.
+func forPrograms(path string) bool { return path == apiRoot || strings.HasPrefix(path, apiRoot+"/") }
