@@ -36,8 +36,9 @@ func (s *Store) UncountAttempt(ctx context.Context, subject string) error {
 	return tidy(err)
 }
 
-// Sweep removes what has served its time: cookies, tombstones, attempts, setup links, after 24 hours the requests by
-// which a repeated issue is recognised, and after 30 days the sessions that are over.
+// Sweep removes what has served its time: cookies, tombstones, attempts, setup links, signing keys whose last token has
+// expired, after 24 hours the requests by which a repeated issue is recognised, and after 30 days the sessions that are
+// over.
 func (s *Store) Sweep(ctx context.Context) error {
 	const most = 5000 // rows at a time, so that a backlog does not run into the statement's time limit
 	now := s.Now()
@@ -46,6 +47,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		"cookie_sessions":  `expires_at <= $1`,
 		"sign_in_attempts": `window_ends_at <= $1`,
 		"setup_links":      `expires_at <= $1`,
+		"signing_keys":     retired,
 		"sessions":         `expires_at <= $1::timestamptz - interval '30 days'`,
 		"issue_requests":   `created_at <= $1::timestamptz - interval '24 hours'`,
 	} {

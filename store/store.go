@@ -1,7 +1,8 @@
 // Package store is the only one that knows SQL: one file a table. What changes goes through Mutate, which
 // checks the permission, opens the transaction and writes the audit event; write methods exist only on the Tx
-// that it hands out. A few kinds of bookkeeping are no change to the organisation and are not audited:
-// the cookie's data, when a session was last seen, attempts to sign in, one-time setup links, and the counts of usage.
+// that it hands out. A few kinds of bookkeeping are no change to an organisation and are not audited:
+// the cookie's data, when a session was last seen, attempts to sign in, one-time setup links, the counts of usage, and
+// the keys that sign tokens, which belong to the whole server.
 package store
 
 import (
@@ -110,7 +111,7 @@ func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	connector, err := pq.NewConnector(dsn)
+	connector, err := pq.NewConnector(dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL can't be read: %w", err)
 	}
@@ -125,10 +126,10 @@ func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
 }
 
 // dataSource is the URL as lib/pq wants it, with the server's time-outs as run-time parameters of each connection.
-func dataSource(databaseURL string, limit time.Duration) (string, error) {
+func dataSource(databaseURL string, limit time.Duration) (*url.URL, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return "", fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
+		return nil, fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
 	}
 	q := u.Query()
 	if strings.Contains(u.Host, ",") { // lib/pq takes several hosts with ports as parameters alone
@@ -159,7 +160,7 @@ func dataSource(databaseURL string, limit time.Duration) (string, error) {
 		}
 	}
 	u.RawQuery = q.Encode()
-	return u.String(), nil
+	return u, nil
 }
 
 // dialer gives every read and write on a connection a deadline: lib/pq does not honour a context's deadline when
