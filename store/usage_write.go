@@ -18,15 +18,23 @@ type UsageCount struct {
 	UserAgent  string
 }
 
+// UsageBatch is counts that are added together, and once: a replica numbers its batches upwards, and sends one whose
+// outcome it does not know again, unchanged and before any other.
+type UsageBatch struct {
+	Replica string // a random UUID, drawn when the process starts
+	Number  int64  // from 1
+	Counts  []UsageCount
+}
+
 // AddUsage adds to what is known of keys' use, whichever organisation they are of. Counts are added up; the last use
-// is replaced by a later one only. Keys that were deleted meanwhile are skipped. Like a cookie's data it is
-// bookkeeping and not audited.
+// is replaced by a later one only. A batch whose number the replica has used before is counted already and left alone.
+// Like a cookie's data it is bookkeeping and not audited.
 //
-// It is one statement, all or nothing, so that whoever gets an error can add the same counts again. It locks the keys
-// in the order of their ids before anything else, as a change to several keys does, so that no two wait for each
-// other crosswise; and it keeps them from being deleted between being seen and being counted. 10 000 counts take a
-// fraction of the store's time limit.
-func (s *Store) AddUsage(ctx context.Context, counts []UsageCount) error {
+// It is one statement, all or nothing. It locks the keys in the order of their ids, so that no two wait for each other
+// crosswise. Keys that were deleted, or are being deleted at this moment, are skipped: it waits for no change to a key,
+// and of the changes only a deletion waits for it. 1000 counts take a small fraction of the store's time limit.
+func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
+	counts := batch.Counts
 	if len(counts) == 0 {
 		return nil
 	}
@@ -41,11 +49,16 @@ func (s *Store) AddUsage(ctx context.Context, counts []UsageCount) error {
 		}
 	}
 	_, err := s.db.ExecContext(ctx, `
-		WITH counts AS (
+		WITH once AS (
+			INSERT INTO usage_flushes AS f (replica, last, at) VALUES ($8, $9, $10)
+			ON CONFLICT (replica) DO UPDATE SET last = excluded.last, at = excluded.at WHERE f.last < excluded.last
+			RETURNING replica
+		), counts AS (
 			SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::text[], $7::text[])
 				AS c (key_id, hour, accepted, refused, last_used_at, address, user_agent)
 		), living AS MATERIALIZED (
-			SELECT id, org_id FROM api_keys WHERE id = ANY ($1::uuid[]) ORDER BY id FOR KEY SHARE
+			SELECT id, org_id FROM api_keys WHERE id = ANY ($1::uuid[]) AND EXISTS (SELECT FROM once)
+			ORDER BY id FOR KEY SHARE SKIP LOCKED
 		), hours AS (
 			INSERT INTO key_usage AS g (key_id, hour, accepted, refused)
 			SELECT key_id, hour, sum(accepted), sum(refused) FROM counts JOIN living ON living.id = key_id
@@ -59,6 +72,7 @@ func (s *Store) AddUsage(ctx context.Context, counts []UsageCount) error {
 		ON CONFLICT (key_id) DO UPDATE SET last_used_at = excluded.last_used_at, idle_since = greatest(u.idle_since, excluded.last_used_at),
 			address = excluded.address, user_agent = excluded.user_agent
 			WHERE u.last_used_at IS NULL OR u.last_used_at < excluded.last_used_at`,
-		pq.Array(ids), pq.Array(hours), pq.Array(accepted), pq.Array(refused), pq.Array(lastUses), pq.Array(addresses), pq.Array(agents))
+		pq.Array(ids), pq.Array(hours), pq.Array(accepted), pq.Array(refused), pq.Array(lastUses), pq.Array(addresses), pq.Array(agents),
+		batch.Replica, batch.Number, s.Now())
 	return tidy(err)
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
@@ -29,7 +31,7 @@ func issueKeys(t *testing.T, s *store.Store, actor account.Actor, n int) []apike
 
 func addUsage(t *testing.T, s *store.Store, counts ...store.UsageCount) {
 	t.Helper()
-	if err := s.AddUsage(t.Context(), counts); err != nil {
+	if err := s.AddUsage(t.Context(), store.UsageBatch{Replica: uuid.NewString(), Number: 1, Counts: counts}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -149,10 +151,17 @@ func TestFlushesAndChangesDoNotWaitForEachOtherCrosswise(t *testing.T) {
 	}
 	ring, ctx := keyring.New(s), t.Context()
 	doomed := ids[15:]
+	flush := func(counts []store.UsageCount) func(context.Context) error {
+		batch := store.UsageBatch{Replica: uuid.NewString(), Counts: counts}
+		return func(ctx context.Context) error {
+			batch.Number++
+			return s.AddUsage(ctx, batch)
+		}
+	}
 	var all sync.WaitGroup
 	for _, do := range []func(context.Context) error{
-		func(ctx context.Context) error { return s.AddUsage(ctx, there) },
-		func(ctx context.Context) error { return s.AddUsage(ctx, back) },
+		flush(there),
+		flush(back),
 		func(ctx context.Context) error {
 			_, err := ring.ChangeStatuses(ctx, org.Admin, apikey.Disable, ids[:15])
 			return err

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/moonlatch/moonlatch/store"
 )
 
@@ -80,8 +82,10 @@ func (f *filler) call() error {
 	for _, l := range f.lines {
 		counts = append(counts, l.calls(f.now)...)
 	}
+	replica, number := uuid.NewString(), int64(0)
 	for chunk := range slices.Chunk(counts, batch) {
-		if err := f.store.AddUsage(f.ctx, chunk); err != nil {
+		number++
+		if err := f.store.AddUsage(f.ctx, store.UsageBatch{Replica: replica, Number: number, Counts: chunk}); err != nil {
 			return err
 		}
 	}
