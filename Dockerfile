@@ -17,6 +17,7 @@ COPY . .
 COPY --from=static /src/static/dist static/dist
 ARG VERSION=unknown
 RUN go tool templ generate -path views -log-level warn \
+ && go tool oapi-codegen -config handlers/oapi-codegen.yaml handlers/openapi.yaml \
  && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/moonlatch ./cmd/moonlatch
 
 FROM debian:bookworm-slim

@@ -25,6 +25,8 @@ view_sources := $(templates) $(filter-out %_templ.go,$(shell find views -name '*
 static_sources := $(shell find static -path static/dist -prune -o -print 2>/dev/null) $(wildcard tailwind.config.js)
 missing_templates := $(filter-out $(wildcard $(templates:.templ=_templ.go)),$(templates:.templ=_templ.go))
 missing_styles := $(if $(wildcard static/dist/*),,static/dist)
+types := handlers/api_types_gen.go
+missing_types := $(if $(wildcard $(types)),,$(types))
 
 .PHONY: help
 help: ## This list
@@ -40,7 +42,7 @@ build: generate ## Build bin/moonlatch
 	@go build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/moonlatch ./cmd/moonlatch
 
 .PHONY: generate
-generate: $(made)/views $(made)/static ## Make the Go code of the templates, the styles and the scripts
+generate: $(made)/views $(made)/static $(made)/types ## Make the Go code of the templates and of the API's types, the styles and the scripts
 
 .PHONY: test
 test: generate node_modules/.installed internal/browsertest/node_modules/.installed ## Run the tests, the browser's too
@@ -83,6 +85,7 @@ dev: generate ## Serve, rebuild on every change, and reload the browser (http://
 clean: ## Remove what was built; the database folder and the installed packages stay
 	rm -rf bin static/dist $(made)
 	find views -name '*_templ.go' -exec rm -f {} +
+	rm -f $(types)
 
 $(made)/views: $(templates) $(view_folders) go.mod $(missing_templates)
 	go tool templ generate -path views -log-level warn
@@ -92,8 +95,12 @@ $(made)/static: $(static_sources) $(view_sources) node_modules/.installed $(miss
 	node static/build.mjs
 	@mkdir -p $(made) && touch $@
 
+$(made)/types: handlers/openapi.yaml handlers/oapi-codegen.yaml handlers/oapi-codegen-overlay.yaml go.mod $(missing_types)
+	go tool oapi-codegen -config handlers/oapi-codegen.yaml handlers/openapi.yaml
+	@mkdir -p $(made) && touch $@
+
 # What is missing has no recipe, so naming it as a prerequisite makes the stamp old.
-.PHONY: $(missing_templates) $(missing_styles)
+.PHONY: $(missing_templates) $(missing_styles) $(missing_types)
 
 # Install scripts do not run: nothing here needs them but the links between PostgreSQL's libraries, which are made here
 # because the folder may belong to another account than the one that starts the program.
