@@ -1,6 +1,9 @@
 package handlers
 
-import "encoding/json"
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
 
 // nullable is a field of a change that may be null: left out (not Sent), null (no Value), or a value.
 type nullable[T any] struct {
@@ -8,8 +11,8 @@ type nullable[T any] struct {
 	Value *T
 }
 
-// UnmarshalJSON is called for null too, and not for a field that was left out.
-func (n *nullable[T]) UnmarshalJSON(text []byte) error {
+// UnmarshalJSONFrom is called for null too, and not for a field that was left out.
+func (n *nullable[T]) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	n.Sent = true
-	return json.Unmarshal(text, &n.Value)
+	return json.UnmarshalDecode(decoder, &n.Value)
 }
