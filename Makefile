@@ -27,6 +27,8 @@ missing_templates := $(filter-out $(wildcard $(templates:.templ=_templ.go)),$(te
 missing_styles := $(if $(wildcard static/dist/*),,static/dist)
 types := handlers/api_types_gen.go
 missing_types := $(if $(wildcard $(types)),,$(types))
+# What tests alone need from npm: the accessibility rules and a Chromium, and the linters of the OpenAPI document.
+test_packages := internal/browsertest/node_modules/.installed internal/contract/node_modules/.installed
 
 .PHONY: help
 help: ## This list
@@ -45,12 +47,12 @@ build: generate ## Build bin/moonlatch
 generate: $(made)/views $(made)/static $(made)/types ## Make the Go code of the templates and of the API's types, the styles and the scripts
 
 .PHONY: test
-test: generate node_modules/.installed internal/browsertest/node_modules/.installed ## Run the tests, the browser's too
+test: generate node_modules/.installed $(test_packages) ## Run the tests, the browser's too
 	go test -timeout 15m ./...
 
 .PHONY: check
 check: generate lint ## All that CI runs: generate, format, vet, lint, and the tests, with the race detector where there is a C compiler
-check: internal/browsertest/node_modules/.installed
+check: $(test_packages)
 	$(if $(race),,@echo "no C compiler here: testing without the race detector")
 	go test $(race) -timeout 18m ./...
 
@@ -111,6 +113,6 @@ node_modules/.installed: package-lock.json package.json
 	done
 	@touch $@
 
-internal/browsertest/node_modules/.installed: internal/browsertest/package-lock.json internal/browsertest/package.json
-	cd internal/browsertest && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
+$(test_packages): internal/%/node_modules/.installed: internal/%/package-lock.json internal/%/package.json
+	cd internal/$* && npm ci --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 	@touch $@
