@@ -20,9 +20,6 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-// apiBase stands for the customer's own API in the examples of how to call with a key.
-const apiBase = "https://api.example.com"
-
 func (h *handler) keysPage(c echo.Context) error {
 	state, err := readListState(c)
 	if err != nil {
@@ -34,7 +31,7 @@ func (h *handler) keysPage(c echo.Context) error {
 		return h.goTo(c, state.Path())
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
-	model := views.KeyList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor"), APIBase: apiBase}
+	model := views.KeyList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor"), BaseURL: h.baseURL.String()}
 	if err := h.fillListOptions(c, &model); err != nil {
 		return err
 	}
@@ -173,7 +170,7 @@ func (h *handler) keyPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	model := views.KeyDetail{Page: h.page(c), Key: key, Days: days, Usage: past.Usage, APIBase: apiBase}
+	model := views.KeyDetail{Page: h.page(c), Key: key, Days: days, Usage: past.Usage, BaseURL: h.baseURL.String()}
 	for _, k := range past.Line {
 		model.Line = append(model.Line, views.Key{Key: k})
 	}
@@ -190,7 +187,7 @@ func (h *handler) keyPage(c echo.Context) error {
 func eventView(e audit.Event, names map[string]string) views.Event {
 	return views.Event{
 		At: e.At, Action: e.Action, Who: e.Email, Role: e.Role, Address: e.Address, UserAgent: e.UserAgent,
-		SessionID: e.SessionID, Subject: e.Subject.Name, Changes: fieldChanges(e, names),
+		SessionID: e.SessionID, KeyID: e.KeyID, KeyName: names[e.KeyID], Subject: e.Subject.Name, Changes: fieldChanges(e, names),
 	}
 }
 

@@ -31,7 +31,7 @@ type KeyList struct {
 
 	Owners, Scopes, Profiles, Workspaces, Processes []Option // what can be filtered by
 
-	APIBase string // the customer's API, like https://api.example.com
+	BaseURL string // where this server is reached, like https://keys.example.com
 }
 
 // KeyForm is the form that creates a key, as it was typed. Fields: name, expires ("30d", "90d", "180d", "365d",
@@ -73,7 +73,7 @@ type IssuedKey struct {
 	Key       Key
 	Plaintext apikey.Plaintext
 	Old       *Key // the key that was rotated, as it is now (its grace period set)
-	APIBase   string
+	BaseURL   string
 }
 
 // CreatedBefore answers a form that was posted twice.
@@ -152,7 +152,7 @@ type KeyDetail struct {
 	Line    []Key             // the line of rotations, oldest first, this key among them
 	Trail   []Event           // newest first
 	Older   string            // cursor of the trail's next page (query: before); empty when this is all
-	APIBase string
+	BaseURL string
 }
 
 // Event is an entry of the audit trail in plain values.
@@ -164,6 +164,8 @@ type Event struct {
 	Address   string
 	UserAgent string
 	SessionID string
+	KeyID     string // the key through which a program acted; empty when a person did
+	KeyName   string // empty when that key is gone
 	Subject   string // the key's name at the time
 	Changes   []FieldChange
 }

@@ -101,4 +101,6 @@ func lower(word string) string {
 }
 
 // own says whether the latest change was the viewer's: a form sent twice, or a page reloaded.
-func (m KeyConflict) own() bool { return m.Latest != nil && m.Latest.Who == m.Viewer.Email }
+func (m KeyConflict) own() bool {
+	return m.Latest != nil && m.Latest.Who == m.Viewer.Email && m.Latest.KeyID == ""
+}

@@ -70,19 +70,21 @@ func pages(role account.Role) map[string]templ.Component {
 	p := as(role)
 	old := someKey(apikey.Rotated)
 	event := Event{At: noon, Action: account.EditKey, Who: hostile, Role: account.Admin, Address: hostile, UserAgent: hostile, SessionID: hostile, Changes: []FieldChange{{hostile, hostile, hostile}}}
+	through, gone := event, event
+	through.KeyID, through.KeyName, gone.KeyID = hostile, hostile, hostile
 	state := ListState{Filter: apikey.Filter{Search: hostile, Status: apikey.Enabled, OwnerID: "o1", Scope: hostile, ExpiresWithin: 12}}
 	out := map[string]templ.Component{
 		"keys":            KeysPage(KeyList{Page: p, State: state, Keys: someKeys(), Newer: "n", Older: "o", Owners: options, Scopes: options, Profiles: options, Workspaces: options, Processes: options}),
-		"keys, none yet":  KeysPage(KeyList{Page: p, NoneYet: true, APIBase: "https://api.example.com"}),
+		"keys, none yet":  KeysPage(KeyList{Page: p, NoneYet: true, BaseURL: "https://api.example.com"}),
 		"keys, none fit":  KeysPage(KeyList{Page: p, State: state}),
 		"create":          CreateKey(KeyForm{Page: p, Name: hostile, IPAllowlist: hostile, ExpiresDate: hostile, Nonce: hostile, Return: hostile, Problems: wrong, Policy: policy, Catalogue: []Scope{{"read:chat", hostile}}, Workspaces: options, Processes: options, Profiles: options}),
 		"edit":            EditKey(KeyEdit{Page: p, Key: someKey(apikey.Enabled), Name: hostile, Status: hostile, IPAllowlist: hostile, Problems: wrong, Policy: policy, Profiles: options}),
 		"rotate":          RotateKey(KeyRotation{Page: p, Key: someKey(apikey.Enabled), Problems: wrong, Policy: policy}),
 		"transfer":        TransferKey(KeyTransfer{Page: p, Key: someKey(apikey.Enabled), People: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Problems: wrong}),
-		"once":            ShowOnce(IssuedKey{Page: p, Key: someKey(apikey.Enabled), Plaintext: apikey.NewPlaintext(apikey.Live), Old: &old, APIBase: "https://api.example.com"}),
+		"once":            ShowOnce(IssuedKey{Page: p, Key: someKey(apikey.Enabled), Plaintext: apikey.NewPlaintext(apikey.Live), Old: &old, BaseURL: "https://api.example.com"}),
 		"already created": AlreadyCreated(CreatedBefore{Page: p, Key: someKey(apikey.Enabled)}),
 		"conflict":        ConflictPage(KeyConflict{Page: p, Tried: apikey.Disable, Key: someKey(apikey.Enabled), Latest: &event}),
-		"key":             KeyPage(KeyDetail{Page: p, Key: old, Days: 30, Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}, {Day: noon, Accepted: 0}}, Line: someKeys(), Trail: []Event{event}, Older: hostile}),
+		"key":             KeyPage(KeyDetail{Page: p, Key: old, Days: 30, Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}, {Day: noon, Accepted: 0}}, Line: someKeys(), Trail: []Event{event, through, gone}, Older: hostile}),
 		"sessions":        SessionsPage(SessionList{Page: p, Sessions: []Session{{ID: "s1", Address: hostile, UserAgent: hostile, Current: true}, {ID: "s2", UserAgent: hostile}}}),
 		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
