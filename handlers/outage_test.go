@@ -2,10 +2,8 @@ package handlers
 
 import (
 	"html"
-	"net"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,102 +13,8 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// cable is the connection between the server and its database: it can be cut, and it can go silent.
-type cable struct {
-	net.Listener
-	network, address string
-	mu               sync.Mutex
-	cut, silent      bool
-	ends             []net.Conn
-}
-
-// lay puts a cable before the database and returns the address to use instead.
-func lay(t *testing.T, databaseURL string) (*cable, string) {
-	t.Helper()
-	u, err := url.Parse(databaseURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cable{network: "tcp", address: u.Host}
-	q := u.Query()
-	if folder := q.Get("host"); folder != "" { // a socket
-		port := q.Get("port")
-		if port == "" {
-			port = "5432"
-		}
-		c.network, c.address = "unix", filepath.Join(folder, ".s.PGSQL."+port)
-	}
-	if c.Listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close(); c.set(true, false) })
-	go c.serve()
-	q.Del("host")
-	q.Del("port")
-	u.Host, u.RawQuery = c.Addr().String(), q.Encode()
-	return c, u.String()
-}
-
-func (c *cable) serve() {
-	for {
-		near, err := c.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial(c.network, c.address)
-		c.mu.Lock()
-		if err != nil || c.cut {
-			_ = near.Close()
-			if err == nil {
-				_ = far.Close()
-			}
-			c.mu.Unlock()
-			continue
-		}
-		c.ends = append(c.ends, near, far)
-		c.mu.Unlock()
-		go c.carry(near, far)
-		go c.carry(far, near)
-	}
-}
-
-func (c *cable) carry(to, from net.Conn) {
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		c.mu.Lock()
-		silent := c.silent
-		c.mu.Unlock()
-		switch {
-		case silent && err != nil:
-			return
-		case silent: // what was sent is lost, and nobody is told
-			continue
-		case err != nil:
-			_ = to.Close()
-			return
-		}
-		if _, err := to.Write(buffer[:n]); err != nil {
-			_ = from.Close()
-			return
-		}
-	}
-}
-
-func (c *cable) set(cut, silent bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if cut || c.silent && !silent {
-		for _, end := range c.ends {
-			_ = end.Close()
-		}
-		c.ends = nil
-	}
-	c.cut, c.silent = cut, silent
-}
-
 func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
-	c, address := lay(t, storetest.URL(t))
+	c, address := storetest.Lay(t, storetest.URL(t))
 	s, err := store.Open(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +25,7 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 	admin := here.as(here.org.Admin)
 	key := here.issue("survivor")
 	form := admin.keyForm("made during the outage")
-	for name, fault := range map[string]func(){"cut": func() { c.set(true, false) }, "silent": func() { c.set(false, true) }} {
+	for name, fault := range map[string]func(){"cut": c.Cut, "silent": c.Silence} {
 		if got := admin.get("/account/api-keys"); got.status != http.StatusOK {
 			t.Fatalf("before the database is %s: %d", name, got.status)
 		}
@@ -163,7 +67,7 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 		if got := here.visitor().get("/healthz"); got.status != http.StatusOK {
 			t.Errorf("the process is called dead while the database is %s: %d", name, got.status)
 		}
-		c.set(false, false)
+		c.Mend()
 		deadline := time.Now().Add(30 * time.Second)
 		for admin.get("/account/api-keys").status != http.StatusOK {
 			if time.Now().After(deadline) {

@@ -5,9 +5,17 @@ package verify
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -29,6 +37,9 @@ const (
 	AddressNotAllowed Code = "ip_not_allowed"
 	Valid             Code = "valid"
 )
+
+// Codes lists every outcome.
+var Codes = []Code{Malformed, NotFound, Revoked, Disabled, Expired, Rotated, InsufficientScope, AddressNotAllowed, Valid}
 
 // Question is what a key is asked to be good for.
 type Question struct {
@@ -63,24 +74,241 @@ type Key struct {
 	GraceEndsAt *time.Time
 }
 
+// trust is how long after the database's last sign of life was sent the cache is still believed, and how old a reading
+// may be when it is answered from. With what else an answer takes, no key is accepted a second after its revocation
+// was acknowledged.
+const trust = 750 * time.Millisecond
+
 // Verifier answers for one replica.
 type Verifier struct {
-	store *store.Store
-	log   *slog.Logger
+	store  *store.Store
+	log    *slog.Logger
+	cache  *cache
+	ledger *ledger
+	beat   atomic.Pointer[time.Time] // when the last sign of life was sent that was heard since the last reset
+	heard  atomic.Pointer[time.Time] // the same, whatever was reset, or the start
+
+	hits, misses, bypasses, failures atomic.Int64
+	verdicts                         map[Code]*atomic.Int64 // never written after New
 }
 
 // New makes a verifier. Until Run has heard from the database it asks it every time.
-func New(s *store.Store, log *slog.Logger) *Verifier { return &Verifier{store: s, log: log} }
+func New(s *store.Store, log *slog.Logger) *Verifier {
+	v := &Verifier{store: s, log: log, cache: newCache(), ledger: newLedger(s), verdicts: map[Code]*atomic.Int64{}}
+	for _, code := range Codes {
+		v.verdicts[code] = &atomic.Int64{}
+	}
+	now := time.Now()
+	v.heard.Store(&now)
+	return v
+}
 
-// Run follows the news and writes down usage until ctx ends, and then what is left of it.
-func (v *Verifier) Run(ctx context.Context) { <-ctx.Done() }
+// Run follows the news and writes down usage until ctx ends, and then what is left of it. It returns within 5 s.
+func (v *Verifier) Run(ctx context.Context) {
+	var following sync.WaitGroup
+	defer following.Wait()
+	following.Go(func() { v.store.FollowNews(ctx, v.log, v.hear) })
+	last := context.WithoutCancel(ctx)
+	tick := time.NewTicker(flushEvery)
+	defer tick.Stop()
+	for failed := false; ; {
+		select {
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(last, flushPatience)
+			defer cancel()
+			if err := v.ledger.flush(last); err != nil {
+				v.log.ErrorContext(last, "the last counts of usage could not be written down", "error", err)
+			}
+			return
+		case <-tick.C:
+		}
+		err := v.ledger.flush(last) // not ctx: a flush under way is finished, and bounded by the store
+		if err != nil && !failed {  // once an outage
+			v.log.WarnContext(ctx, "usage can't be written down; it waits in memory", "error", err)
+		}
+		failed = err != nil
+	}
+}
+
+// hear does what a piece of news asks for. It is called by one goroutine, in the order of the commits.
+func (v *Verifier) hear(news store.News) {
+	switch news.Kind {
+	case store.NewsBeat:
+		v.beat.Store(&news.SentAt)
+		v.heard.Store(&news.SentAt)
+	case store.NewsKey:
+		v.cache.forget(news.Hash)
+	case store.NewsMember:
+		v.cache.forgetWhere(func(e *entry) bool { return e.owner == news.ID })
+	case store.NewsProfile:
+		v.cache.forgetWhere(func(e *entry) bool { return e.terms.profile != nil && e.terms.profile.ID == news.ID.String() })
+	default:
+		v.beat.Store(nil)
+		v.cache.clear()
+	}
+}
+
+// recent says whether a moment is so short ago that what was known then may be answered from. The monotonic clock and
+// that on the wall must agree, since a suspended machine stops the one and a correction moves the other.
+func recent(moment time.Time) bool {
+	now := time.Now()
+	running, wall := now.Sub(moment), time.Duration(now.UnixNano()-moment.UnixNano())
+	return 0 <= running && running <= trust && 0 <= wall && wall <= trust
+}
 
 // Verify judges a key now. The error is store.ErrUnavailable, wrapped, when nobody can know.
 func (v *Verifier) Verify(ctx context.Context, plaintext string, q Question) (Verdict, error) {
-	if _, err := apikey.Parse(plaintext); err != nil {
-		return Verdict{Code: Malformed}, nil
+	code, e, now, err := v.judge(ctx, plaintext, q)
+	if err != nil {
+		v.failures.Add(1)
+		return Verdict{}, fmt.Errorf("verifying a key: %w", err)
 	}
-	return Verdict{}, store.ErrUnavailable
+	v.verdicts[code].Add(1)
+	if e == nil {
+		return Verdict{Code: code}, nil
+	}
+	if !q.Silent {
+		v.ledger.add(e.id, now, code == Valid, q)
+	}
+	return Verdict{Code: code, Key: e.key(now)}, nil
+}
+
+// judge finds what is known of the key and says what it is good for, and when that was. The entry is nil for an
+// unknown one.
+//
+// What is known is as of a moment that is taken before it is looked up, and whether that is recent is asked when the
+// verdict stands: a process may be stopped at any place in between, and go on much later.
+func (v *Verifier) judge(ctx context.Context, plaintext string, q Question) (Code, *entry, time.Time, error) {
+	parsed, err := apikey.Parse(plaintext)
+	if err != nil {
+		return Malformed, nil, time.Time{}, nil
+	}
+	h := parsed.Hash()
+	s := v.cache.shard(h)
+	beat := v.beat.Load()
+	e, unknown, generation := s.find(h)
+	if beat != nil && (e != nil || unknown) {
+		now := v.store.Now()
+		code := e.judge(q, now)
+		if recent(*beat) {
+			v.hits.Add(1)
+			return code, e.ifKnown(code), now, nil
+		}
+	}
+	if beat != nil && recent(*beat) {
+		v.misses.Add(1)
+	} else {
+		v.bypasses.Add(1)
+	}
+	asked := time.Now()
+	known, err := v.store.KeyByHash(ctx, h)
+	switch {
+	case err == nil:
+		e = v.cache.newEntry(known)
+	case errors.Is(err, store.ErrNotFound):
+		e = nil
+	default:
+		return "", nil, time.Time{}, err
+	}
+	if beat := v.beat.Load(); beat != nil && recent(*beat) {
+		s.keep(h, e, generation)
+	}
+	now := v.store.Now()
+	code := e.judge(q, now)
+	if !recent(asked) {
+		return "", nil, time.Time{}, fmt.Errorf("%w: it took longer than %s to answer", store.ErrUnavailable, trust)
+	}
+	return code, e.ifKnown(code), now, nil
+}
+
+// judge says what a key is good for at a time. A nil entry is an unknown key.
+func (e *entry) judge(q Question, now time.Time) Code {
+	if e == nil || q.OrgID != "" && e.org != id(q.OrgID) {
+		return NotFound
+	}
+	if key := e.life(); !key.AcceptedAt(now) {
+		switch key.StatusAt(now) {
+		case apikey.Revoked:
+			return Revoked
+		case apikey.Disabled:
+			return Disabled
+		case apikey.Rotated:
+			return Rotated
+		default:
+			return Expired
+		}
+	}
+	if !slices.Contains(e.terms.scopes, apikey.All) {
+		for _, scope := range q.Scopes {
+			if !slices.Contains(e.terms.scopes, scope) {
+				return InsufficientScope
+			}
+		}
+	}
+	if !allowed(e.terms.allowlist, q.Address) {
+		return AddressNotAllowed
+	}
+	return Valid
+}
+
+// ifKnown hides an entry of which the verdict says that it is not known.
+func (e *entry) ifKnown(code Code) *entry {
+	if code == NotFound {
+		return nil
+	}
+	return e
+}
+
+// life is what a key's status is derived from.
+func (e *entry) life() apikey.Key {
+	key := apikey.Key{Stored: e.terms.status, ExpiresAt: time.UnixMicro(e.expiresAt).UTC()}
+	if e.graceEndsAt != 0 {
+		end := time.UnixMicro(e.graceEndsAt).UTC()
+		key.GraceEndsAt = &end
+	}
+	return key
+}
+
+func allowed(list []netip.Prefix, address netip.Addr) bool {
+	if len(list) == 0 {
+		return true
+	}
+	address = address.Unmap().WithZone("")
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(address) })
+}
+
+// key is the entry as others see it.
+func (e *entry) key(now time.Time) *Key {
+	life := e.life()
+	ids := texts(e.id, e.org, e.owner, e.workspace, e.process)
+	return &Key{
+		ID: ids[0], Name: e.name, OrgID: ids[1], OwnerID: ids[2], OwnerRole: e.terms.ownerRole, OwnerActive: e.terms.ownerActive,
+		WorkspaceID: ids[3], ProcessID: ids[4], Environment: e.terms.environment, Scopes: e.terms.scopes, Profile: e.terms.profile,
+		ExpiresAt: life.ExpiresAt, Status: life.StatusAt(now), GraceEndsAt: life.GraceEndsAt,
+	}
+}
+
+// texts writes ids; uuid.Nil is "". They are parts of one string, which is made once.
+func texts(ids ...uuid.UUID) [5]string {
+	const length = 36
+	var buffer [5 * length]byte
+	for i, id := range ids {
+		at := buffer[i*length:]
+		hex.Encode(at, id[:4])
+		hex.Encode(at[9:], id[4:6])
+		hex.Encode(at[14:], id[6:8])
+		hex.Encode(at[19:], id[8:10])
+		hex.Encode(at[24:], id[10:])
+		at[8], at[13], at[18], at[23] = '-', '-', '-', '-'
+	}
+	all := string(buffer[:])
+	var out [5]string
+	for i, id := range ids {
+		if id != uuid.Nil {
+			out[i] = all[i*length : (i+1)*length]
+		}
+	}
+	return out
 }
 
 // Stats is what /metrics says. Counts begin with the process.
@@ -100,4 +328,13 @@ type Stats struct {
 }
 
 // Stats says how it goes.
-func (v *Verifier) Stats() Stats { return Stats{} }
+func (v *Verifier) Stats() Stats {
+	known, unknown := v.cache.sizes()
+	s := Stats{Hits: v.hits.Load(), Misses: v.misses.Load(), Bypasses: v.bypasses.Load(), Failures: v.failures.Load(),
+		Verdicts: map[Code]int64{}, Entries: known, Unknown: unknown, NewsAge: time.Since(*v.heard.Load()),
+		FlushLag: v.ledger.lag(), FlushFailures: v.ledger.failures.Load(), Lost: v.ledger.lost.Load()}
+	for code, n := range v.verdicts {
+		s.Verdicts[code] = n.Load()
+	}
+	return s
+}
