@@ -29,6 +29,7 @@ var known = map[string]struct {
 	"keyring.ErrGrantAll":    {keyring.ErrGrantAll, false},
 	"keyring.ErrCursor":      {keyring.ErrCursor, false},
 	"keyring.ErrCredentials": {keyring.ErrCredentials, true}, // signIn
+	"keyring.ErrToken":       {keyring.ErrToken, true},       // who reads a token: no page does
 	"apikey.ErrState":        {apikey.ErrState, false},
 	"apikey.ErrMalformed":    {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
 }

@@ -18,11 +18,12 @@ type Keyring struct {
 	store     *store.Store
 	passwords *passwords
 	cursors   cursors
+	signing   *signingKeys
 }
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret("cursors"))}
+	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret("cursors")), signing: newSigningKeys(s)}
 }
 
 // Now is the time by which everything is judged, in UTC.
@@ -51,6 +52,8 @@ var (
 	ErrCursor = errors.New("this link into the list does not fit it")
 	// ErrCredentials is the one answer to an unknown e-mail, a wrong password and an account that is not active.
 	ErrCredentials = errors.New("the e-mail or the password is wrong")
+	// ErrToken is the one answer to every session token that is not good, whatever is wrong with it.
+	ErrToken = errors.New("the session token is not valid, or its session has ended")
 )
 
 // RepeatedError says that the same request was made before, and which key it made then.

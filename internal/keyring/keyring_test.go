@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"database/sql"
 	"testing"
 	"time"
 
@@ -17,14 +18,20 @@ func TestMain(m *testing.M) { storetest.Main(m) }
 type house struct {
 	*keyring.Keyring
 	store *store.Store
+	db    *sql.DB // for what no use case does
 	org   storetest.Org
 	t     *testing.T
 }
 
 func newHouse(t *testing.T) house {
 	t.Helper()
-	s := storetest.New(t)
-	return house{keyring.New(s), s, storetest.Organisation(t, s), t}
+	address := storetest.URL(t)
+	s, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return house{keyring.New(s), s, storetest.DB(t, address), storetest.Organisation(t, s), t}
 }
 
 func draft(name string) keyring.KeyDraft {

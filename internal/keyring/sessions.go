@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// SessionLifetime ends a session whatever its use; the idle limit is the store's.
+	// SessionLifetime ends a browser's session whatever its use; the idle limit is the store's.
 	SessionLifetime = 24 * time.Hour
 
 	attemptWindow      = 15 * time.Minute
@@ -40,32 +40,41 @@ type Visitor struct {
 // SignIn checks an e-mail and a password and begins a session. Errors: ErrCredentials, *LockedError, ErrUnavailable.
 // An unknown e-mail is counted, takes as long and is answered as a wrong password is.
 func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password string) (Session, error) {
+	member, err := r.authenticate(ctx, from, email, password)
+	if err != nil {
+		return Session{}, err
+	}
+	return r.beginSession(ctx, from, member, forBrowser)
+}
+
+// authenticate returns whose e-mail and password these are.
+func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, password string) (account.Person, error) {
 	email, problem := input.Email(email)
-	subjects := []attemptLimit{{addressSubject(from.Address), attemptsPerAddress}}
+	subjects := []attemptLimit{{AddressSubject(from.Address), attemptsPerAddress}}
 	if problem == nil { // what is no address can't be anybody's account
 		subjects = append(subjects, attemptLimit{accountSubject(email), attemptsPerAccount})
 	}
 	if err := r.countAttempts(ctx, subjects); err != nil {
-		return Session{}, err
+		return account.Person{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return Session{}, err
+		return account.Person{}, err
 	}
 	matches, err := r.passwords.matches(ctx, password, member.PasswordHash)
 	if err != nil {
-		return Session{}, err
+		return account.Person{}, err
 	}
 	if problem != nil || !matches || member.Status != account.Active {
-		return Session{}, ErrCredentials
+		return account.Person{}, ErrCredentials
 	}
 	if err := r.store.ForgetAttempts(ctx, accountSubject(email)); err != nil {
-		return Session{}, err
+		return account.Person{}, err
 	}
-	if err := r.store.UncountAttempt(ctx, addressSubject(from.Address)); err != nil { // only failures fill an office's limit
-		return Session{}, err
+	if err := r.store.UncountAttempt(ctx, AddressSubject(from.Address)); err != nil { // only failures fill an office's limit
+		return account.Person{}, err
 	}
-	return r.beginSession(ctx, from, member.Person)
+	return member.Person, nil
 }
 
 // attemptLimit says how many attempts a window allows a subject.
@@ -88,8 +97,8 @@ func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) erro
 	return nil
 }
 
-// addressSubject is where attempts come from: an IPv4 address, or the /64 that one household or server has of IPv6.
-func addressSubject(address string) string {
+// AddressSubject is where requests come from: an IPv4 address, or the /64 that one household or server has of IPv6.
+func AddressSubject(address string) string {
 	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
 		if network, err := ip.Prefix(64); err == nil {
 			address = network.String()
@@ -104,13 +113,25 @@ func accountSubject(email string) string {
 	return "account " + hex.EncodeToString(sum[:])
 }
 
-func (r *Keyring) beginSession(ctx context.Context, from Visitor, who account.Person) (Session, error) {
+// sessionKind is what a session is for, as the audit log says it, and how long it lives whatever its use.
+type sessionKind struct {
+	purpose  string
+	lifetime time.Duration
+}
+
+var (
+	forBrowser = sessionKind{"browser", SessionLifetime}
+	forProgram = sessionKind{"program", TokenLifetime}
+)
+
+func (r *Keyring) beginSession(ctx context.Context, from Visitor, who account.Person, kind sessionKind) (Session, error) {
 	actor := account.Actor{OrgID: who.OrgID, MemberID: who.ID, Email: who.Email, Name: who.Name, Role: who.Role,
 		Address: from.Address, UserAgent: from.UserAgent}
 	var session Session
 	err := r.store.Mutate(ctx, actor, account.SignIn, func(tx *store.Tx) (changes []audit.Change, err error) {
-		session, err = tx.InsertSession(SessionLifetime)
-		return []audit.Change{{Subject: sessionSubject(session.ID, actor.Email), After: audit.Facts{"expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
+		session, err = tx.InsertSession(kind.lifetime)
+		return []audit.Change{{Subject: sessionSubject(session.ID, actor.Email),
+			After: audit.Facts{"for": kind.purpose, "expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
 	})
 	return session, err
 }

@@ -85,7 +85,7 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 	if err != nil {
 		return Session{}, err
 	}
-	return r.beginSession(ctx, from, owner)
+	return r.beginSession(ctx, from, owner, forBrowser)
 }
 
 // readLabel reads a name of a person or an organisation: one line of 1 to 100 characters.

@@ -1,0 +1,211 @@
+package keyring
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+const (
+	// JWKSMaxAge is how long others may keep the published keys.
+	JWKSMaxAge = 5 * time.Minute
+	// keysMaxAge is how long this server goes by the keys that it has read.
+	keysMaxAge = time.Minute
+	// publishedAhead is how long a new key is published before it signs: longer than JWKSMaxAge and keysMaxAge together,
+	// so that nobody meets a token of a key that they have not heard of.
+	publishedAhead = 10 * time.Minute
+
+	rotateEvery = 30 * apikey.Day
+
+	// readPause is how soon the keys are read again, at the earliest, for a key that is unknown. Anybody can name one.
+	readPause = time.Second
+	// readPatience is how long reading the keys may take; those who want them wait for one reader.
+	readPatience = time.Second
+)
+
+// SigningKey is a key that signs session tokens, to whoever runs the server.
+type SigningKey struct {
+	ID        string // the kid of its tokens
+	SignsFrom time.Time
+}
+
+// RotateSigningKey makes the key that is to sign next and is published from now on. While one waits to sign already, it
+// makes no other and returns that one: replicas that rotate at the same time make one successor.
+func (r *Keyring) RotateSigningKey(ctx context.Context) (SigningKey, error) {
+	newest, err := r.newestSigningKey(ctx)
+	if now := r.store.Now(); err == nil && !newest.SignsFrom.After(now) {
+		newest, err = r.store.InsertSigningKey(ctx, newest.Number+1, now.Add(publishedAhead))
+	}
+	return SigningKey{newest.ID, newest.SignsFrom}, err
+}
+
+// KeepSigningKey rotates a signing key that is 30 days old. It is to be called now and then.
+func (r *Keyring) KeepSigningKey(ctx context.Context) error {
+	newest, err := r.newestSigningKey(ctx)
+	if err != nil || r.store.Now().Sub(newest.SignsFrom) < rotateEvery {
+		return err
+	}
+	_, err = r.RotateSigningKey(ctx)
+	return err
+}
+
+// newestSigningKey is the one that no other succeeds yet, and number 0 when somebody has emptied the table.
+func (r *Keyring) newestSigningKey(ctx context.Context) (store.SigningKey, error) {
+	keys, err := r.store.SigningKeys(ctx)
+	if err != nil || len(keys) == 0 {
+		return store.SigningKey{}, err
+	}
+	return keys[len(keys)-1], nil
+}
+
+// JWKS is the set of public keys with which anybody can check a token without asking the server (RFC 7517, section 5).
+type JWKS struct {
+	Keys []JWK `json:"keys"`
+}
+
+// JWK is a public Ed25519 key (RFC 8037, section 2).
+type JWK struct {
+	KeyType   string `json:"kty"`
+	Curve     string `json:"crv"`
+	Algorithm string `json:"alg"`
+	Use       string `json:"use"`
+	ID        string `json:"kid"`
+	X         string `json:"x"` // base64url without padding
+}
+
+// JWKS returns the published keys: those whose tokens may be good, and the one that signs next. They may be kept for
+// JWKSMaxAge. A token that they verify may belong to a session that has been ended since; only the server knows.
+func (r *Keyring) JWKS(ctx context.Context) (JWKS, error) {
+	keys, err := r.signing.keys(ctx)
+	set := JWKS{Keys: []JWK{}}
+	for _, key := range keys {
+		set.Keys = append(set.Keys, JWK{KeyType: "OKP", Curve: "Ed25519", Algorithm: "EdDSA", Use: "sig",
+			ID: key.id, X: base64.RawURLEncoding.EncodeToString(key.public())})
+	}
+	return set, err
+}
+
+// signingKey is a key with its private half.
+type signingKey struct {
+	id        string
+	signsFrom time.Time
+	private   ed25519.PrivateKey
+}
+
+func (k signingKey) public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
+
+// signingKeys remembers the published keys, so that a request does not ask the database for them.
+type signingKeys struct {
+	store   *store.Store
+	reading chan struct{} // holds the one who reads them
+	last    atomic.Pointer[readKeys]
+}
+
+// readKeys is what the last reading brought. When it failed, keys are those of the one before.
+type readKeys struct {
+	keys []signingKey // the oldest first
+	at   time.Time
+	err  error
+}
+
+func newSigningKeys(s *store.Store) *signingKeys {
+	k := &signingKeys{store: s, reading: make(chan struct{}, 1)}
+	k.last.Store(&readKeys{})
+	return k
+}
+
+// keys returns the published keys, the oldest first.
+func (k *signingKeys) keys(ctx context.Context) ([]signingKey, error) {
+	read := k.since(ctx, keysMaxAge)
+	return read.keys, read.err
+}
+
+// current is the key that signs now: the newest whose time has come. The first has no one before it, and signs also
+// where the clock is behind the database's.
+func (k *signingKeys) current(ctx context.Context) (signingKey, error) {
+	keys, err := k.keys(ctx)
+	if err != nil {
+		return signingKey{}, err
+	}
+	if len(keys) == 0 {
+		return signingKey{}, fmt.Errorf("there is no key to sign with; make one with moonlatch signing-key rotate")
+	}
+	now, current := k.store.Now(), keys[0]
+	for _, key := range keys {
+		if !key.signsFrom.After(now) {
+			current = key
+		}
+	}
+	return current, nil
+}
+
+// find returns a published key, and ErrToken when there is none of this id. It does not say so before it has asked the
+// database: one that does not answer is ErrUnavailable.
+func (k *signingKeys) find(ctx context.Context, id string) (signingKey, error) {
+	var read *readKeys
+	for _, age := range []time.Duration{keysMaxAge, readPause} {
+		read = k.since(ctx, age)
+		for _, key := range read.keys {
+			if key.id == id {
+				return key, nil
+			}
+		}
+	}
+	if read.err != nil {
+		return signingKey{}, read.err
+	}
+	return signingKey{}, ErrToken
+}
+
+// since returns the keys as they were no longer ago than the age, and reads them when they are older. Whoever comes
+// while they are read waits for that reading.
+func (k *signingKeys) since(ctx context.Context, age time.Duration) *readKeys {
+	if last := k.last.Load(); last.within(age, k.store.Now()) {
+		return last
+	}
+	select {
+	case k.reading <- struct{}{}:
+		defer func() { <-k.reading }()
+	case <-ctx.Done():
+		return &readKeys{err: fmt.Errorf("reading the signing keys: %w: %w", ErrUnavailable, ctx.Err())}
+	}
+	last := k.last.Load()
+	if last.within(age, k.store.Now()) {
+		return last
+	}
+	read := k.read(ctx)
+	if read.err != nil {
+		read.keys = last.keys
+	}
+	k.last.Store(read)
+	return read
+}
+
+// within says whether a reading is recent enough; one that failed holds for no longer than the pause.
+func (r *readKeys) within(age time.Duration, now time.Time) bool {
+	if r.err != nil {
+		age = min(age, readPause)
+	}
+	passed := now.Sub(r.at)
+	return 0 <= passed && passed < age // a clock that was set back says nothing
+}
+
+// read asks the database, also when the client whose request it serves goes away: others wait for the answer.
+func (k *signingKeys) read(ctx context.Context) *readKeys {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readPatience)
+	defer cancel()
+	read := &readKeys{at: k.store.Now()}
+	rows, err := k.store.SigningKeys(ctx)
+	for _, row := range rows {
+		seed := k.store.Secret("signing key " + row.ID)
+		read.keys = append(read.keys, signingKey{row.ID, row.SignsFrom, ed25519.NewKeyFromSeed(seed[:])})
+	}
+	read.err = err
+	return read
+}
