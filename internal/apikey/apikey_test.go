@@ -57,6 +57,25 @@ func TestTypoIsRefusedWithoutALookUp(t *testing.T) {
 	}
 }
 
+// Keys that were handed out stay keys. The checksums were computed apart, as the CRC32 (IEEE) in base62 with leading zeros.
+func TestTheChecksumNeverChanges(t *testing.T) {
+	for _, key := range []string{"pk_live_000000000000_000000000000000000000000000000001Bx2Ss", "pk_test_AbCdEf000547_0123456789abcdefghijklmnopqrstuv00dXaG"} {
+		if _, err := Parse(key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	text := NewPlaintext(Live).Reveal()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Parse(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("pk_live_000000000000_00000000000000000000000000000000000000")
 	f.Add(NewPlaintext(Test).Reveal())

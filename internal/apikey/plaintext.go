@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
-	"math/big"
 	"regexp"
 	"strings"
 )
@@ -126,27 +125,19 @@ func randomIndex() byte {
 	}
 }
 
+// checksum is the CRC32 of the body in six base62 digits.
 func checksum(body string) string {
-	text := big.NewInt(int64(crc32.ChecksumIEEE([]byte(body)))).Text(62)
-	return strings.Repeat("0", checksumLength-len(text)) + swapCase(text)
-}
-
-// swapCase turns math/big's order of base62 digits (0-9a-zA-Z) into ours (0-9A-Za-z).
-func swapCase(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z':
-			return r - 'a' + 'A'
-		case r >= 'A' && r <= 'Z':
-			return r - 'A' + 'a'
-		}
-		return r
-	}, s)
+	sum := crc32.ChecksumIEEE([]byte(body))
+	var digits [checksumLength]byte
+	for i := len(digits) - 1; i >= 0; i-- {
+		digits[i], sum = base62[sum%62], sum/62
+	}
+	return string(digits[:])
 }
 
 func isBase62(s string) bool {
 	for i := range len(s) {
-		if strings.IndexByte(base62, s[i]) < 0 {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') {
 			return false
 		}
 	}
