@@ -58,7 +58,8 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		if err := p.welcome(ctx, s, ring, base, fill); err != nil {
 			return err
 		}
-		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep})
+		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
+			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey})
 		defer running.Stop()
 		server := newServer(p.log, handlers.New(handlers.Options{
 			Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping,

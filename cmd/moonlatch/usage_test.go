@@ -99,7 +99,7 @@ func TestHelpListsEveryVariableAndCommand(t *testing.T) {
 			t.Errorf("%s is not explained", name)
 		}
 	}
-	for _, command := range []string{"serve", "migrate", "demo", "user", "key", "audit", "version"} {
+	for _, command := range []string{"serve", "migrate", "demo", "user", "key", "signing-key", "audit", "version"} {
 		if !strings.Contains(help, "\n   "+command+" ") {
 			t.Errorf("the command %s is not listed", command)
 		}
