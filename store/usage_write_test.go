@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
@@ -185,5 +187,121 @@ func TestFlushesAndChangesDoNotWaitForEachOtherCrosswise(t *testing.T) {
 	all.Wait()
 	if got := today(t, s, keys[0]); got != [2]int64{20, 0} {
 		t.Errorf("20 flushes counted %v", got)
+	}
+}
+
+func TestABatchIsCountedOnceHoweverOftenItIsSent(t *testing.T) {
+	s := storetest.New(t)
+	key := issueKeys(t, s, storetest.Organisation(t, s).Admin, 1)[0]
+	now := s.Now()
+	send := func(replica string, number int64) func() {
+		return func() {
+			counts := []store.UsageCount{{KeyID: key.ID, Hour: now, Accepted: 1, LastUsedAt: now}}
+			if err := s.AddUsage(t.Context(), store.UsageBatch{Replica: replica, Number: number, Counts: counts}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	first, second := uuid.NewString(), uuid.NewString()
+	for _, number := range []int64{1, 2, 3} {
+		var sending sync.WaitGroup
+		for range 8 { // the first may still be under way when it is sent again
+			sending.Go(send(first, number))
+			sending.Go(send(second, number))
+		}
+		sending.Wait()
+	}
+	send(first, 2)() // an old one
+	if got := today(t, s, key); got != [2]int64{6, 0} {
+		t.Errorf("three batches of two replicas were counted as %v", got)
+	}
+}
+
+// A flush comes while a transaction holds a key to change it or to delete it. Had it to wait, it would wait for
+// itself, and the database's time limit would end it.
+func TestAFlushDoesNotWaitForAChange(t *testing.T) {
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	keys := issueKeys(t, s, org.Admin, 2)
+	now := s.Now()
+	flush := func() {
+		addUsage(t, s, store.UsageCount{KeyID: keys[0].ID, Hour: now, Accepted: 1, LastUsedAt: now},
+			store.UsageCount{KeyID: keys[1].ID, Hour: now, Accepted: 1, LastUsedAt: now})
+	}
+	mutate := func(action account.Action, do func(*store.Tx) (audit.Change, error)) {
+		t.Helper()
+		if err := s.Mutate(t.Context(), org.Owner, action, func(tx *store.Tx) ([]audit.Change, error) {
+			change, err := do(tx)
+			flush()
+			return []audit.Change{change}, err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mutate(account.DisableKey, func(tx *store.Tx) (audit.Change, error) {
+		before, err := tx.LockKey(keys[0].ID)
+		if err != nil {
+			return audit.Change{}, err
+		}
+		flush()
+		after := before
+		after.Stored = apikey.Disabled
+		after, err = tx.UpdateKey(after)
+		return audit.KeyChange(&before, &after), err
+	})
+	for _, key := range keys {
+		if got := today(t, s, key); got != [2]int64{2, 0} {
+			t.Errorf("two flushes during a change counted %v", got)
+		}
+	}
+	mutate(account.DeleteKey, func(tx *store.Tx) (audit.Change, error) {
+		return audit.KeyChange(&keys[0], nil), tx.DeleteKey(keys[0].ID)
+	})
+	if got := today(t, s, keys[1]); got != [2]int64{3, 0} {
+		t.Errorf("a flush while another key was deleted counted %v", got)
+	}
+}
+
+// A change comes while a flush is under way that does not end. Only deleting the key has to wait for it, no longer than the
+// database's time limit.
+func TestAChangeDoesNotWaitForAFlush(t *testing.T) {
+	address := storetest.URL(t)
+	s, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	org, ring, ctx := storetest.Organisation(t, s), keyring.New(s), t.Context()
+	keys := issueKeys(t, s, org.Owner, 4)
+	flush, err := storetest.DB(t, address).BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range keys { // what a flush does to a key
+		for _, statement := range []string{`SELECT FROM api_keys WHERE id = $1 FOR KEY SHARE`,
+			`INSERT INTO key_usage (key_id, hour, accepted) VALUES ($1, date_trunc('hour', now()), 1)`,
+			`UPDATE key_use SET last_used_at = now() WHERE key_id = $1`} {
+			if _, err := flush.ExecContext(ctx, statement, key.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := ring.ChangeStatus(ctx, org.Owner, apikey.Disable, keys[0].ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := ring.ChangeStatus(ctx, org.Owner, apikey.Revoke, keys[1].ID); err != nil {
+		t.Error(err)
+	}
+	if _, err := ring.RotateKey(ctx, org.Owner, keys[2].ID, time.Hour, ""); err != nil {
+		t.Error(err)
+	}
+	if err := ring.DeleteKey(ctx, org.Owner, keys[3].ID); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("deleting waited for the flush and ended with %v", err)
+	}
+	if err := flush.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if err := ring.DeleteKey(ctx, org.Owner, keys[3].ID); err != nil {
+		t.Error(err)
 	}
 }
