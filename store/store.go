@@ -38,7 +38,7 @@ type Store struct {
 	db     *sqlx.DB
 	url    string
 	secret [32]byte
-	byHash prepared
+	byHash *sql.Stmt // database/sql prepares it again on each new connection
 	// Now is the clock, to be replaced by tests.
 	Now func() time.Time
 }
@@ -49,10 +49,14 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, url: databaseURL, byHash: prepared{query: byHashQuery}, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
+	s := &Store{db: db, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
 	if err := s.readSecret(ctx); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("reading the installation's secret: %w", tidy(err))
+	}
+	if s.byHash, err = db.PrepareContext(ctx, byHashQuery); err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("preparing to verify keys: %w", tidy(err))
 	}
 	return s, nil
 }
