@@ -32,7 +32,7 @@ test_packages := internal/browsertest/node_modules/.installed internal/contract/
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: run
 run: build ## Build, and serve with demonstration data on a PostgreSQL of its own
@@ -50,11 +50,19 @@ generate: $(made)/views $(made)/static $(made)/types ## Make the Go code of the 
 test: generate node_modules/.installed $(test_packages) ## Run the tests, the browser's too
 	go test -timeout 15m ./...
 
+# A gateway that can't be installed fails nothing, but the last line says that it was not tested.
 .PHONY: check
 check: generate lint ## All that CI runs: generate, format, vet, lint, and the tests, with the race detector where there is a C compiler
 check: $(test_packages)
 	$(if $(race),,@echo "no C compiler here: testing without the race detector")
+	@sh internal/gateways/install.sh || true
 	go test $(race) -timeout 18m ./...
+	@sh internal/gateways/install.sh look || true
+
+.PHONY: test-gateways
+test-gateways: generate node_modules/.installed ## Send traffic through nginx and Caddy, as docs/gateways.md has them; as root on Debian it installs them
+	@sh internal/gateways/install.sh
+	go test -count=1 -timeout 5m ./internal/gateways
 
 .PHONY: bench
 bench: node_modules/.installed ## Compare pages of a list of a million keys with those of a thousand; takes some minutes
@@ -62,7 +70,7 @@ bench: node_modules/.installed ## Compare pages of a list of a million keys with
 
 .PHONY: lint
 lint: generate ## Look at the format and at what vet and the linters say
-	@unformatted=$$(gofmt -l cmd handlers internal migrations static store views); \
+	@unformatted=$$(gofmt -l cmd docs handlers internal migrations static store views); \
 	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
 	go tool templ fmt -fail -log-level warn views
 	go vet ./...
@@ -73,7 +81,7 @@ lint: generate ## Look at the format and at what vet and the linters say
 
 .PHONY: format
 format: ## Format Go and templates
-	gofmt -w cmd handlers internal migrations static store views
+	gofmt -w cmd docs handlers internal migrations static store views
 	go tool templ fmt -log-level warn views
 
 # templ serves the page with a script that reloads it, at port 7331, in front of the program. Either's end ends both.

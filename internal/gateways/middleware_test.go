@@ -1,0 +1,67 @@
+package gateways_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	example "github.com/moonlatch/moonlatch/docs/gateways"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+)
+
+// walkMiddleware holds the documented middleware to what the gateways are held to.
+func (s *site) walkMiddleware(t *testing.T) {
+	_, own := s.issue(keyring.KeyDraft{Scopes: []string{"verify:api-keys"}})
+	moonlatch := example.Moonlatch{URL: "http://" + s.address, Key: own.Reveal(), Client: &http.Client{Timeout: 4 * time.Second}}
+	api := http.NewServeMux()
+	whose := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, example.KeyOf(r.Context()).ID) })
+	api.Handle("/chat", moonlatch.Require(whose, "read:chat"))
+	api.Handle("/admin/", moonlatch.Require(whose, "read:config", "write:config"))
+	api.Handle("/any", moonlatch.Require(whose))
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	c := from(t, "127.0.0.2", strings.TrimPrefix(server.URL, "http://"))
+
+	key, good := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}, IPAllowlist: []string{"127.0.0.2"}})
+	basic := &http.Request{Header: http.Header{}}
+	basic.SetBasicAuth(good.Prefix(), good.RevealPass())
+	for form, header := range map[string][]string{
+		"Bearer": bearer(good), "X-Api-Key": {"X-Api-Key", good.Reveal()}, "Basic": {"Authorization", basic.Header.Get("Authorization")},
+	} {
+		if got := c.get("/chat", header...).expect(t, form, http.StatusOK); got.body != key.ID {
+			t.Errorf("%s: the API sees the key %s", form, got.body)
+		}
+	}
+	c.get("/any", bearer(good)...).expect(t, "no scope asked for", http.StatusOK)
+	c.get("/admin/", bearer(good)...).expect(t, "other scopes", http.StatusForbidden)
+	from(t, "127.0.0.3", strings.TrimPrefix(server.URL, "http://")).get("/chat", bearer(good)...).expect(t, "another address", http.StatusForbidden)
+	for what, header := range map[string][]string{
+		"nothing": nil, "rubbish": {"Authorization", "Bearer rubbish"}, "an unknown key": bearer(apikey.NewPlaintext(apikey.Live)),
+	} {
+		if got := c.get("/chat", header...).expect(t, what, http.StatusUnauthorized); !strings.HasPrefix(got.header.Get("WWW-Authenticate"), "Bearer ") {
+			t.Errorf("%s: the challenge is %q", what, got.header.Get("WWW-Authenticate"))
+		}
+	}
+
+	moonlatch.Key = "rubbish"
+	api.Handle("/misconfigured", moonlatch.Require(whose))
+	c.get("/misconfigured", bearer(good)...).expect(t, "its own key is wrong", http.StatusServiceUnavailable)
+
+	s.cable.Cut()
+	defer s.cable.Mend()
+	time.Sleep(time.Second) // a key that is known may pass until then
+	if got := c.get("/chat", bearer(good)...).expect(t, "while the database is away", http.StatusServiceUnavailable); got.header.Get("Retry-After") == "" {
+		t.Error("nobody says when to try again")
+	}
+	s.cable.Mend()
+	c.awaitOK(bearer(good))
+	if _, err := s.ring.ChangeStatus(t.Context(), s.org.Owner, apikey.Revoke, key.ID); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // the promise
+	c.get("/chat", bearer(good)...).expect(t, "a revoked key", http.StatusUnauthorized)
+}
