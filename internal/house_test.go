@@ -37,6 +37,8 @@ var house = map[string][]string{
 	"internal/pgembed": {},
 
 	"internal/browsertest": {},
+
+	"docs/gateways": {}, // an example, for programs of others
 }
 
 // only says which packages alone may import a library.
