@@ -3,6 +3,7 @@ package handlers
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -33,7 +34,7 @@ func (h *handler) makeDoors() doors {
 			refuseBrokenText,
 			readForm,
 		}),
-		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
+		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.recognise, refuseBrokenText}),
 		gateways: []echo.MiddlewareFunc{
 			middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		},
@@ -46,20 +47,25 @@ type doors struct{ people, programs, gateways, machines []echo.MiddlewareFunc }
 // behind the door where it knocked.
 func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		began := time.Now()
 		door := h.doors.people
 		switch path := c.Request().URL.Path; {
 		case path == forwardAuthPath || path == verifyPath:
 			door = h.doors.gateways
 		case forPrograms(path):
 			door = h.doors.programs
-		case strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
+		case path == metricsPath || strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
 			door = h.doors.machines
 		}
 		inside := next
 		for _, stand := range slices.Backward(door) {
 			inside = stand(inside)
 		}
-		return inside(c)
+		if err := inside(c); err != nil {
+			c.Error(err) // answered here, so that what became of the request can be measured
+		}
+		h.metrics.measure(c, began)
+		return nil
 	}
 }
 

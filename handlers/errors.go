@@ -34,6 +34,8 @@ var meanings = []struct {
 	sentence string
 }{
 	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it."},
+	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment or address, and no longer life for itself."},
+	{keyring.ErrEntrust, http.StatusForbidden, "In that owner's name this key's scopes would allow what you may not do. Ask an owner to transfer it."},
 	{keyring.ErrForbidden, http.StatusForbidden, ""},
 	{keyring.ErrNotFound, http.StatusNotFound, ""},
 	{keyring.ErrCursor, http.StatusBadRequest, "This link points into another list, or was changed on the way. Start again from the list's first page."},
@@ -60,12 +62,16 @@ func (h *handler) fail(err error, c echo.Context) {
 	if errors.Is(c.Request().Context().Err(), context.Canceled) {
 		return // the browser has gone: nobody waits for an answer
 	}
-	failure := h.meaning(err)
-	if failure.Status >= 500 && strings.HasPrefix(c.Request().URL.Path, "/account/") { // elsewhere forms hold passwords
-		failure.Back = asTyped(c.Request()) // to try again, with what was typed
+	if forPrograms(c.Request().URL.Path) {
+		h.failProgram(c, err)
+		return
 	}
+	failure := h.meaning(err)
 	if failure.Status >= 500 {
-		h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))
+		h.logFailure(c, err)
+		if strings.HasPrefix(c.Request().URL.Path, "/account/") { // elsewhere forms hold passwords
+			failure.Back = asTyped(c.Request()) // to try again, with what was typed
+		}
 	}
 	if failure.Status == http.StatusServiceUnavailable {
 		failure.RetryAt = h.keyring.Now().Add(retryAfter)
@@ -97,6 +103,10 @@ func (h *handler) meaning(err error) views.Failure {
 		return views.Failure{Status: http.Code}
 	}
 	return views.Failure{Status: 500}
+}
+
+func (h *handler) logFailure(c echo.Context, err error) {
+	h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))
 }
 
 func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }

@@ -27,9 +27,11 @@ var known = map[string]struct {
 	"keyring.ErrTaken":       {keyring.ErrTaken, false},
 	"keyring.ErrSetUp":       {keyring.ErrSetUp, false},
 	"keyring.ErrGrantAll":    {keyring.ErrGrantAll, false},
+	"keyring.ErrHandOut":     {keyring.ErrHandOut, false},
+	"keyring.ErrEntrust":     {keyring.ErrEntrust, false},
+	"keyring.ErrToken":       {keyring.ErrToken, true}, // session
 	"keyring.ErrCursor":      {keyring.ErrCursor, false},
 	"keyring.ErrCredentials": {keyring.ErrCredentials, true}, // signIn
-	"keyring.ErrToken":       {keyring.ErrToken, true},       // who reads a token: no page does
 	"apikey.ErrState":        {apikey.ErrState, false},
 	"apikey.ErrMalformed":    {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
 }

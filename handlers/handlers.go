@@ -8,28 +8,38 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
+	"github.com/throttled/throttled/v2"
 
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/internal/verify"
 	"github.com/moonlatch/moonlatch/static"
 )
 
 // Options are what the server is made of.
 type Options struct {
 	Keyring        *keyring.Keyring
+	Verifier       *verify.Verifier
 	Cookies        scs.CtxStore
 	Secret         [32]byte // seals the tokens of forms, the same on every replica
 	Ready          func(context.Context) error
-	BaseURL        *url.URL // where people reach the server
+	Pool           func() keyring.Pool // the connections to the database, for the metrics
+	MetricsApart   bool                // the metrics are served elsewhere, and not here
+	BaseURL        *url.URL            // where people reach the server
 	TrustedProxies []netip.Prefix
+	RateLimit      int // requests a minute that each program may send, but for those about keys
 	Log            *slog.Logger
 }
 
 type handler struct {
 	keyring  *keyring.Keyring
+	verifier *verify.Verifier
+	programs keyring.Tokens
+	limits   *throttled.GCRARateLimiterCtx
 	ready    func(context.Context) error
 	baseURL  *url.URL
 	log      *slog.Logger
@@ -37,12 +47,19 @@ type handler struct {
 	tokens   formTokens
 	origins  *http.CrossOriginProtection
 	doors    doors
+	metrics  *metrics
+}
+
+// Server is what answers: everything, and its metrics alone, for whoever serves them apart.
+type Server struct {
+	http.Handler
+	Metrics http.Handler
 }
 
 // New returns the whole server.
-func New(o Options) http.Handler {
+func New(o Options) Server {
 	h := &handler{
-		keyring: o.Keyring, ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
+		keyring: o.Keyring, verifier: o.Verifier, programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit), ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
 		tokens: formTokens{o.Secret}, origins: http.NewCrossOriginProtection(),
 	}
 	// A proxy may rewrite the Host header that the origin is otherwise compared with.
@@ -51,6 +68,7 @@ func New(o Options) http.Handler {
 	}
 	h.sessions = h.newSessions(o.Cookies)
 	h.doors = h.makeDoors()
+	h.metrics = newMetrics(o.Verifier, o.Pool)
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = h.clientAddress(o.TrustedProxies)
@@ -58,14 +76,22 @@ func New(o Options) http.Handler {
 	e.Use(h.throughDoor)
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
-	for _, r := range routes {
+	if !o.MetricsApart {
+		e.GET(metricsPath, echo.WrapHandler(h.metrics))
+	}
+	for _, r := range slices.Concat(routes, apiRoutes) {
 		handle := func(c echo.Context) error { return r.handle(h, c) }
-		e.Add(r.method, r.path, handle, h.enforce(r.policy))
-		if r.method == get {
+		switch r.method {
+		case every:
+			e.RouteNotFound(r.path, handle, h.enforce(r.policy)) // the router's only way to say so
+		case get:
 			e.HEAD(r.path, handle, h.enforce(r.policy)) // the same answer without its body (RFC 9110, 9.3.2)
+			fallthrough
+		default:
+			e.Add(r.method, r.path, handle, h.enforce(r.policy))
 		}
 	}
-	return e
+	return Server{e, h.metrics}
 }
 
 // clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which

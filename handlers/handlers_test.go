@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/internal/verify"
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
@@ -30,6 +32,8 @@ type site struct {
 	keyring *keyring.Keyring
 	org     storetest.Org
 	log     *logBook
+
+	programs *http.Client // what programs call with
 }
 
 // logBook is everything that the server logged.
@@ -44,22 +48,35 @@ func (l *logBook) Write(p []byte) (int, error) {
 	return l.Buffer.Write(p)
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T) *site { return newSiteWith(t, func(*Options) {}) }
+
+// newSiteWith is a site with other options than usual.
+func newSiteWith(t *testing.T, change func(*Options)) *site {
 	t.Helper()
 	s := storetest.New(t)
-	site := siteOver(t, s)
+	site := siteOver(t, s, change)
 	site.org = storetest.Organisation(t, s)
 	return site
 }
 
 // siteOver is a server over a database that somebody else fills.
-func siteOver(t *testing.T, s *store.Store) *site {
+func siteOver(t *testing.T, s *store.Store, changes ...func(*Options)) *site {
 	t.Helper()
-	site := &site{t: t, store: s, keyring: keyring.New(s), log: &logBook{}}
-	site.Server = httptest.NewServer(New(Options{
-		Keyring: site.keyring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
-		Log: slog.New(slog.NewTextHandler(site.log, nil)),
-	}))
+	site := &site{t: t, store: s, keyring: keyring.New(s), log: &logBook{}, programs: http.DefaultClient}
+	log := slog.New(slog.NewTextHandler(site.log, nil))
+	verifier := verify.New(s, log)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var running sync.WaitGroup
+	running.Go(func() { verifier.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	options := Options{
+		Keyring: site.keyring, Verifier: verifier, RateLimit: 100_000, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ready, Pool: s.Pool, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
+		Log: log,
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	site.Server = httptest.NewServer(New(options))
 	t.Cleanup(site.Close)
 	return site
 }

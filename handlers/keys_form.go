@@ -215,7 +215,7 @@ func (h *handler) editKey(c echo.Context) error {
 	case err != nil:
 		return err
 	}
-	return h.done(c, returnPath(c), fmt.Sprintf("%s is saved.", named(edited)))
+	return h.done(c, returnPath(c), fmt.Sprintf("%s is saved.", named(edited.Key)))
 }
 
 // staleEdit answers an edit of a key that somebody else changed meanwhile: with the fresh key, who changed what, and

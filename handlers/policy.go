@@ -17,7 +17,7 @@ import (
 // policy says who may use a route.
 type policy struct {
 	kind   policyKind
-	action account.Action // of a member: what they must be allowed; "" for anybody who is signed in
+	action account.Action // of a member or a program: what they must be allowed; "" for anybody who is signed in
 }
 
 type policyKind int
@@ -26,6 +26,7 @@ const (
 	machine policyKind = iota // no person: a probe
 	open                      // anybody
 	member                    // whoever is signed in, if their role allows the action
+	program                   // a session token, if its member's role allows the action; a key, if its scopes do so too
 )
 
 var (
@@ -34,7 +35,8 @@ var (
 	signedIn = policy{kind: member}
 )
 
-func may(action account.Action) policy { return policy{kind: member, action: action} }
+func may(action account.Action) policy    { return policy{kind: member, action: action} }
+func bearer(action account.Action) policy { return policy{kind: program, action: action} }
 
 // forbiddenError says which action a role does not allow, for the page that says which role it takes.
 type forbiddenError struct{ action account.Action }
@@ -46,8 +48,12 @@ func (e forbiddenError) Is(t error) bool { return t == keyring.ErrForbidden }
 func (h *handler) enforce(p policy) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			if p.kind != member {
+			switch p.kind {
+			case machine, open:
 				return next(c)
+			case program:
+				return h.enforceProgram(c, p.action, next)
+			case member:
 			}
 			actor := actorOf(c)
 			if actor.MemberID == "" {

@@ -24,7 +24,10 @@ const (
 var routes = []route{
 	{get, "/healthz", probe, (*handler).healthy},
 	{get, "/readyz", probe, (*handler).isReady},
+	{get, "/.well-known/jwks.json", probe, (*handler).jwks},
+	{get, "/openapi.json", probe, (*handler).openAPI},
 
+	{get, "/docs", public, (*handler).apiDocs},
 	{get, "/", signedIn, (*handler).home},
 	{get, "/sign-in", public, (*handler).signInPage},
 	{post, "/sign-in", public, (*handler).signIn},

@@ -59,12 +59,16 @@ func (tx *Tx) insertEvent(e audit.Event) error {
 	return err
 }
 
-// KeyTrail is what happened to a key, newest first, at most limit events; those before the event with the number
-// before, or from the newest on when it is 0.
-func (s *Store) KeyTrail(ctx context.Context, orgID, keyID string, before int64, limit int) ([]audit.Event, error) {
+// Events returns what happened in an organisation, newest first, at most limit events; those before the event with the
+// number before, or from the newest on when it is 0. An empty field of the filter switches its line off.
+func (s *Store) Events(ctx context.Context, orgID string, f audit.Filter, before int64, limit int) ([]audit.Event, error) {
 	var rows []eventRow
 	err := s.db.SelectContext(ctx, &rows, `SELECT `+eventColumns+` FROM audit_events
-		WHERE org_id = $1 AND subject_id = $2 AND ($3::bigint = 0 OR seq < $3::bigint) ORDER BY seq DESC LIMIT $4`, orgID, keyID, before, limit)
+		WHERE org_id = $1 AND ($2::bigint = 0 OR seq < $2::bigint)
+		AND ($3 = '' OR action = $3) AND ($4 = '' OR actor_id = $4) AND ($5 = '' OR subject_id = nullif($5, '')::uuid) AND ($6 = '' OR key_id = $6)
+		AND ($7::timestamptz IS NULL OR at >= $7::timestamptz) AND ($8::timestamptz IS NULL OR at < $8::timestamptz)
+		ORDER BY seq DESC LIMIT $9`,
+		orgID, before, f.Action, f.ActorID, f.SubjectID, f.KeyID, set(f.From), set(f.To), limit)
 	if err != nil {
 		return nil, tidy(err)
 	}
@@ -73,6 +77,14 @@ func (s *Store) KeyTrail(ctx context.Context, orgID, keyID string, before int64,
 		events[i] = r.event()
 	}
 	return events, nil
+}
+
+// set is nil for a time that nobody set.
+func set(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
 
 // VerifyChain walks an organisation's audit log in batches, in constant memory and on one snapshot. It returns how

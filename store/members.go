@@ -56,6 +56,13 @@ func (s *Store) MemberByID(ctx context.Context, orgID, id string) (account.Perso
 	return r.person(), tidy(err)
 }
 
+// Members lists the organisation's members, whatever their status, by e-mail, at most 500.
+func (s *Store) Members(ctx context.Context, orgID string) ([]account.Person, error) {
+	var records []personRecord
+	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members WHERE org_id = $1 ORDER BY email LIMIT 500`, orgID)
+	return people(records), tidy(err)
+}
+
 // MembersWithRoles lists the organisation's active members in these roles, by e-mail, at most 500.
 func (s *Store) MembersWithRoles(ctx context.Context, orgID string, roles []account.Role) ([]account.Person, error) {
 	var records []personRecord

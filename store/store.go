@@ -74,8 +74,30 @@ func (s *Store) Secret(purpose string) [32]byte {
 	return [32]byte(key)
 }
 
-// Ping says whether the database answers.
-func (s *Store) Ping(ctx context.Context) error { return tidy(s.db.PingContext(ctx)) }
+// Pool is the state of the connections to the database.
+type Pool struct {
+	Open, InUse, Most int
+	Waits             int64         // for a connection, since the start
+	Waited            time.Duration // all of them together
+}
+
+// Pool says how the connections are used.
+func (s *Store) Pool() Pool {
+	p := s.db.Stats()
+	return Pool{Open: p.OpenConnections, InUse: p.InUse, Most: p.MaxOpenConnections, Waits: p.WaitCount, Waited: p.WaitDuration}
+}
+
+// Ready says whether the database answers and has the tables of this version, or of a later one.
+func (s *Store) Ready(ctx context.Context) error {
+	var version int
+	if err := s.db.GetContext(ctx, &version, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`); err != nil {
+		return tidy(err)
+	}
+	if version < migrations.Latest() {
+		return fmt.Errorf("the database has the tables of version %d, and %d is needed: run moonlatch migrate", version, migrations.Latest())
+	}
+	return nil
+}
 
 func (s *Store) readSecret(ctx context.Context) error {
 	var drawn [32]byte

@@ -1,6 +1,24 @@
 package store
 
-import "github.com/google/uuid"
+import (
+	"context"
+
+	"github.com/google/uuid"
+)
+
+// WorkspaceByID returns a workspace of the organisation, or ErrNotFound.
+func (s *Store) WorkspaceByID(ctx context.Context, orgID, id string) (Choice, error) {
+	var w Choice
+	err := s.db.GetContext(ctx, &w, `SELECT id, name FROM workspaces WHERE org_id = $1 AND id = $2`, orgID, id)
+	return w, tidy(err)
+}
+
+// ProcessByID returns a process of the organisation, or ErrNotFound.
+func (s *Store) ProcessByID(ctx context.Context, orgID, id string) (Choice, error) {
+	var p Choice
+	err := s.db.GetContext(ctx, &p, `SELECT id, name, workspace_id AS parent FROM processes WHERE org_id = $1 AND id = $2`, orgID, id)
+	return p, tidy(err)
+}
 
 // InsertWorkspace makes a workspace of the actor's organisation; ErrTaken when it has one of that name.
 func (tx *Tx) InsertWorkspace(name string) (Choice, error) {

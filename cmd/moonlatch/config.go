@@ -28,6 +28,8 @@ type config struct {
 	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
 	PGBinDir       string         `env:"PG_BINDIR" help:"the folder of the private PostgreSQL's programs (default: the machine's, else those of the npm package)"`
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" help:"proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,192.0.2.7 (default: none)"`
+	MetricsAddr    listenAddress  `env:"METRICS_ADDR" help:"where /metrics is served alone, like 127.0.0.1:9090 (default: with everything else, at ADDR, for all who can reach it)"`
+	RateLimit      requestRate    `env:"RATE_LIMIT" envDefault:"600" help:"requests a minute that each program may send to /v1; questions about keys are not counted"`
 	LogFormat      logFormat      `env:"LOG_FORMAT" envDefault:"text" help:"text or json; the log goes to standard error"`
 	LogLevel       logLevel       `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
@@ -37,6 +39,7 @@ type (
 	databaseURL   string
 	logFormat     string
 	logLevel      string
+	requestRate   int
 )
 
 var levels = map[logLevel]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
@@ -46,6 +49,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[url.URL]():        parseBaseURL,
 	reflect.TypeFor[databaseURL]():    parseDatabaseURL,
 	reflect.TypeFor[[]netip.Prefix](): parseProxies,
+	reflect.TypeFor[requestRate]():    parseRate,
 	reflect.TypeFor[logFormat]():      parseLogFormat,
 	reflect.TypeFor[logLevel]():       parseLogLevel,
 }
@@ -139,6 +143,14 @@ func parseDatabaseURL(text string) (any, error) {
 }
 
 func parseProxies(text string) (any, error) { return apikey.ParseAllowlist(strings.Split(text, ",")) }
+
+func parseRate(text string) (any, error) {
+	rate, err := strconv.Atoi(text)
+	if err != nil || rate < 1 || rate > 1_000_000 {
+		return nil, fmt.Errorf("%q is not a rate; write a whole number from 1 to 1000000", text)
+	}
+	return requestRate(rate), nil
+}
 
 func parseLogFormat(text string) (any, error) {
 	if !slices.Contains([]string{"text", "json"}, text) {

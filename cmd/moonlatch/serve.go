@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/demo"
 	"github.com/moonlatch/moonlatch/internal/jobs"
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/internal/verify"
 	"github.com/moonlatch/moonlatch/store"
 )
 
@@ -44,11 +46,18 @@ func (p *program) serveCommand() *cli.Command {
 // serve starts everything in order and stops it in reverse. The port comes first: where it is taken, nothing else is
 // begun.
 func (p *program) serve(ctx context.Context, fill bool) error {
-	listener, err := listen(ctx, string(p.config.Addr))
+	listener, err := listen(ctx, "ADDR", p.config.Addr)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = listener.Close() }() // the HTTP server closes it too
+	var metrics net.Listener
+	if p.config.MetricsAddr != "" {
+		if metrics, err = listen(ctx, "METRICS_ADDR", p.config.MetricsAddr); err != nil {
+			return err
+		}
+		defer func() { _ = metrics.Close() }()
+	}
 	db, err := p.startDatabase(ctx)
 	if err != nil {
 		return err
@@ -61,12 +70,29 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
 			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey})
 		defer running.Stop()
-		server := newServer(p.log, handlers.New(handlers.Options{
-			Keyring: ring, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ping,
-			BaseURL: base, TrustedProxies: p.config.TrustedProxies, Log: p.log,
-		}))
-		return p.answer(ctx, server, listener, base, db.ended())
+		verifier, stop := startVerifier(ctx, s, p.log)
+		defer stop()
+		handler := handlers.New(handlers.Options{
+			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ready,
+			Pool: s.Pool, MetricsApart: metrics != nil, BaseURL: base, TrustedProxies: p.config.TrustedProxies,
+			RateLimit: int(p.config.RateLimit), Log: p.log,
+		})
+		if metrics != nil {
+			apart := newServer(p.log, http.StripPrefix("/metrics", handler.Metrics))
+			go func() { _ = apart.Serve(metrics) }() // until it is closed
+			defer func() { _ = apart.Close() }()
+		}
+		return p.answer(ctx, newServer(p.log, handler), listener, base, db.ended())
 	})
+}
+
+// startVerifier follows the news until it is stopped; what was counted by then is written down.
+func startVerifier(ctx context.Context, s *store.Store, log *slog.Logger) (*verify.Verifier, func()) {
+	verifier := verify.New(s, log)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { verifier.Run(ctx) })
+	return verifier, func() { cancel(); running.Wait() }
 }
 
 // newServer bounds what a slow or hostile client can hold on to.
@@ -105,15 +131,16 @@ func (p *program) answer(ctx context.Context, server *http.Server, listener net.
 	return why
 }
 
-func listen(ctx context.Context, address string) (net.Listener, error) {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+// listen takes the port that a variable names.
+func listen(ctx context.Context, variable string, address listenAddress) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", string(address))
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("%s is taken by another program: stop that one, or set ADDR to another port", address)
+		return nil, fmt.Errorf("%s is taken by another program: stop that one, or set %s to another port", address, variable)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("this account may not listen on %s: set ADDR to a port above 1023", address)
+		return nil, fmt.Errorf("this account may not listen on %s: set %s to a port above 1023", address, variable)
 	case err != nil:
-		return nil, fmt.Errorf("listening at ADDR: %w", err)
+		return nil, fmt.Errorf("listening at %s: %w", variable, err)
 	}
 	return listener, nil
 }

@@ -107,7 +107,7 @@ func TestServeEndsWithItsEmbeddedPostgreSQL(t *testing.T) {
 }
 
 func TestStoppingLetsRequestsFinish(t *testing.T) {
-	listener, err := listen(t.Context(), "127.0.0.1:0")
+	listener, err := listen(t.Context(), "ADDR", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

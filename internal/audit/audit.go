@@ -96,6 +96,15 @@ func (e Event) sum() []byte {
 	return h.Sum(nil)
 }
 
+// Filter is what a list of events is narrowed to. An empty field does not narrow.
+type Filter struct {
+	Action    account.Action
+	ActorID   string // a member's
+	SubjectID string
+	KeyID     string    // of the key that acted
+	From, To  time.Time // From is in, To is out
+}
+
 // BrokenError names the first event at which a chain does not hold.
 type BrokenError struct {
 	Seq    int64

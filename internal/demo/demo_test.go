@@ -7,6 +7,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/demo"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
@@ -131,7 +132,7 @@ func checkKeys(t *testing.T, s *store.Store, rows []store.KeyRow) {
 // Every key's trail begins with its making, names who did it and by which session, and is in order.
 func checkTrails(t *testing.T, s *store.Store, rows []store.KeyRow) {
 	for _, r := range rows {
-		trail, err := s.KeyTrail(t.Context(), r.OrgID, r.ID, 0, 50)
+		trail, err := s.Events(t.Context(), r.OrgID, audit.Filter{SubjectID: r.ID}, 0, 50)
 		if err != nil || len(trail) == 0 {
 			t.Fatalf("%s has no trail: %v", r.Name, err)
 		}

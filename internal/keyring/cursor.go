@@ -64,9 +64,9 @@ func (c cursors) open(orgID string, list []byte, cursor string) (apikey.Position
 	return at.Position, nil
 }
 
-// listID is what a cursor is bound to beside the organisation.
-func listID(f apikey.Filter, sort apikey.Sort) []byte {
-	text, err := json.Marshal([]any{f, sort})
+// listID is what a cursor is bound to beside the organisation: which list, narrowed to what, in which order.
+func listID(list ...any) []byte {
+	text, err := json.Marshal(list)
 	if err != nil {
 		panic(err)
 	}

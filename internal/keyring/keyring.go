@@ -68,6 +68,7 @@ type (
 	Session   = store.Session
 	Catalogue = store.Catalogue
 	Choice    = store.Choice
+	Pool      = store.Pool
 )
 
 // canonical brings an id to the one spelling in which it is stored and written down, and returns ErrNotFound for what

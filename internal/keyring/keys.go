@@ -188,15 +188,15 @@ type KeyEdit struct {
 // EditKey changes a key that is enabled or disabled. Errors: input.Problems by field, apikey.ErrState for a key whose
 // life is over, ErrStale when somebody else changed it since the version that the edit began with, ErrNotFound, a
 // MissingError for a profile or an owner; ErrEntrust, ErrHandOut.
-func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, edit KeyEdit) (apikey.Key, error) {
+func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, edit KeyEdit) (KeyRow, error) {
 	if err := allow(actor, account.EditKey); err != nil {
-		return apikey.Key{}, err
+		return KeyRow{}, err
 	}
 	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
 	if err != nil {
-		return apikey.Key{}, err
+		return KeyRow{}, err
 	}
-	return r.changeKey(ctx, actor, account.EditKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
+	edited, err := r.changeKey(ctx, actor, account.EditKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
 		if !key.StatusAt(tx.Now()).Allows(apikey.Edit) {
 			return key, apikey.ErrState
 		}
@@ -223,6 +223,10 @@ func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, e
 		}
 		return edited, handsOut(tx, edited)
 	})
+	if err != nil {
+		return KeyRow{}, err
+	}
+	return r.store.KeyByID(ctx, actor.OrgID, edited.ID)
 }
 
 func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (apikey.Key, error) {
@@ -475,12 +479,53 @@ type KeyPage struct {
 	Next, Previous string
 }
 
+// KeyActor returns for whom a key acts: its owner, as the database knows them at this moment. One who is not active has
+// no role, and so the key no power. ErrNotFound when the key is not accepted any more.
+func (r *Keyring) KeyActor(ctx context.Context, from Visitor, orgID, keyID string) (account.Actor, error) {
+	row, err := r.store.KeyByID(ctx, orgID, keyID)
+	if err != nil {
+		return account.Actor{}, err
+	}
+	if !row.AcceptedAt(r.store.Now()) {
+		return account.Actor{}, ErrNotFound
+	}
+	actor := account.Actor{OrgID: orgID, MemberID: row.OwnerID, Email: row.Owner.Email, Name: row.Owner.Name,
+		KeyID: row.ID, Scopes: row.Scopes, Address: from.Address, UserAgent: from.UserAgent}
+	if row.Owner.Status == account.Active {
+		actor.Role = row.Owner.Role
+	}
+	return actor, nil
+}
+
+// KeyUsage returns a key's requests by day (UTC) for so many days up to today, oldest first; ErrNotFound for a key that
+// the organisation does not have.
+func (r *Keyring) KeyUsage(ctx context.Context, actor account.Actor, id string, days int) ([]apikey.DayUsage, error) {
+	row, err := r.Key(ctx, actor, id)
+	if err != nil {
+		return nil, err
+	}
+	return r.store.KeyUsage(ctx, actor.OrgID, row.ID, days)
+}
+
+// KeyProcess returns the process that keys are issued for or listed, or ErrNotFound. Whoever may do either may know
+// that it is there.
+func (r *Keyring) KeyProcess(ctx context.Context, actor account.Actor, id string) (Choice, error) {
+	if !actor.May(account.ReadKeys) && !actor.May(account.IssueKey) {
+		return Choice{}, ErrForbidden
+	}
+	id, err := canonical(id)
+	if err != nil {
+		return Choice{}, err
+	}
+	return r.store.ProcessByID(ctx, actor.OrgID, id)
+}
+
 // Keys lists keys. Errors: ErrCursor, and ErrNotFound for another organisation's cursor.
 func (r *Keyring) Keys(ctx context.Context, actor account.Actor, filter apikey.Filter, sort apikey.Sort, cursor string, limit int) (KeyPage, error) {
 	if err := allow(actor, account.ReadKeys); err != nil {
 		return KeyPage{}, err
 	}
-	list := listID(filter, sort)
+	list := listID("keys", filter, sort)
 	at, err := r.cursors.open(actor.OrgID, list, cursor)
 	if err != nil {
 		return KeyPage{}, err
@@ -562,7 +607,7 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 	if h.Line, err = r.store.KeyLineage(ctx, actor.OrgID, id); err != nil {
 		return h, err
 	}
-	if h.Trail, err = r.store.KeyTrail(ctx, actor.OrgID, id, before, trailPage+1); err != nil {
+	if h.Trail, err = r.store.Events(ctx, actor.OrgID, audit.Filter{SubjectID: id}, before, trailPage+1); err != nil {
 		return h, err
 	}
 	if len(h.Trail) > trailPage {

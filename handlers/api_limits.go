@@ -1,0 +1,55 @@
+package handlers
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/throttled/throttled/v2"
+	"github.com/throttled/throttled/v2/store/memstore"
+
+	"github.com/moonlatch/moonlatch/internal/keyring"
+)
+
+// maxCallers bounds how many callers' limits a replica remembers; the longest silent is forgotten first.
+const maxCallers = 100_000
+
+// newLimits lets each caller make so many requests a minute, all at once or evenly (GCRA). Each replica counts for
+// itself.
+func newLimits(perMinute int) *throttled.GCRARateLimiterCtx {
+	callers, err := memstore.NewCtx(maxCallers)
+	if err != nil {
+		panic(err) // the size is above 0
+	}
+	limits, err := throttled.NewGCRARateLimiterCtx(callers, throttled.RateQuota{MaxRate: throttled.PerMin(perMinute), MaxBurst: perMinute - 1})
+	if err != nil {
+		panic(err) // the configuration lets no other number through
+	}
+	return limits
+}
+
+// limit takes one request from what the caller has left, and says in the answer's header how much that is. Who can't
+// be recognised is the address that they come from.
+func (h *handler) limit(c echo.Context, who calling) error {
+	subject := keyring.AddressSubject(c.RealIP())
+	switch {
+	case who.actor.KeyID != "":
+		subject = "key " + who.actor.KeyID
+	case who.actor.MemberID != "":
+		subject = "member " + who.actor.MemberID
+	}
+	limited, left, err := h.limits.RateLimitCtx(c.Request().Context(), subject, 1)
+	if err != nil {
+		return err
+	}
+	header := c.Response().Header()
+	header.Set("X-RateLimit-Limit", fmt.Sprint(left.Limit))
+	header.Set("X-RateLimit-Remaining", fmt.Sprint(left.Remaining))
+	header.Set("X-RateLimit-Reset", fmt.Sprint(int(math.Ceil(left.ResetAfter.Seconds()))))
+	if limited {
+		return &refusal{status: http.StatusTooManyRequests, retryAfter: max(left.RetryAfter, time.Second)}
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+)
+
+const (
+	patch = http.MethodPatch
+	del   = http.MethodDelete
+	every = "*" // whatever the method, also one that nobody has heard of
+)
+
+// apiRoutes is the part of the table that programs come for. openapi.yaml says what each takes and answers; a test
+// holds the two together.
+var apiRoutes = []route{
+	{post, "/v1/auth/login", public, (*handler).apiLogIn},
+	{post, "/v1/auth/logout", bearer(account.EndSession), (*handler).apiLogOut},
+
+	{post, "/v1/api-keys", bearer(account.IssueKey), (*handler).apiIssueKey},
+	{get, "/v1/api-keys", bearer(account.ReadKeys), (*handler).apiListKeys},
+	{get, "/v1/api-keys/:id", bearer(account.ReadKeys), (*handler).apiGetKey},
+	{patch, "/v1/api-keys/:id", bearer(account.EditKey), (*handler).apiUpdateKey},
+	{del, "/v1/api-keys/:id", bearer(account.RevokeKey), (*handler).apiRevokeKey},
+	{post, "/v1/api-keys/:id/rotate", bearer(account.RotateKey), (*handler).apiRotateKey},
+	{get, "/v1/api-keys/:id/usage", bearer(account.ReadKeys), (*handler).apiKeyUsage},
+	{post, "/v1/processes/:id/api-keys", bearer(account.IssueKey), (*handler).apiIssueProcessKey},
+	{get, "/v1/processes/:id/api-keys", bearer(account.ReadKeys), (*handler).apiListProcessKeys},
+
+	{get, "/v1/audit-events", bearer(account.ReadAudit), (*handler).apiListEvents},
+	{get, "/v1/bias-profiles", bearer(account.ReadConfig), (*handler).apiListProfiles},
+	{get, "/v1/bias-profiles/:id", bearer(account.ReadConfig), (*handler).apiGetProfile},
+	{get, "/v1/scopes", bearer(account.ReadConfig), (*handler).apiListScopes},
+	{get, "/v1/workspaces", bearer(account.ReadConfig), (*handler).apiListWorkspaces},
+	{get, "/v1/workspaces/:id", bearer(account.ReadConfig), (*handler).apiGetWorkspace},
+	{get, "/v1/processes", bearer(account.ReadConfig), (*handler).apiListProcesses},
+	{get, "/v1/processes/:id", bearer(account.ReadConfig), (*handler).apiGetProcess},
+	{get, "/v1/members", bearer(account.ReadConfig), (*handler).apiListMembers},
+	{get, "/v1/members/:id", bearer(account.ReadConfig), (*handler).apiGetMember},
+
+	{post, verifyPath, bearer(account.VerifyKey), (*handler).apiVerify},
+	{every, forwardAuthPath, public, (*handler).forwardAuth},
+}

@@ -1,0 +1,129 @@
+package handlers
+
+import (
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/verify"
+)
+
+// apiVerify judges a key for whoever has it from their own caller.
+func (h *handler) apiVerify(c echo.Context) error {
+	request, err := readJSON[VerifyAPIKeyRequest](c)
+	if err != nil {
+		return err
+	}
+	asked := verify.Question{OrgID: actorOf(c).OrgID, Scopes: request.Scopes}
+	problems := input.Problems{}
+	if request.Key == "" {
+		problems["key"] = "Send the API key that is asked about."
+	}
+	if len(asked.Scopes) > apikey.MaxScopes {
+		problems["scopes"] = "Ask for at most 200 scopes."
+	}
+	if request.IP != nil {
+		if asked.Address, err = netip.ParseAddr(*request.IP); err != nil {
+			problems["ip"] = "Send one IP address, like 203.0.113.7."
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return err
+	}
+	verdict, err := h.verifier.Verify(c.Request().Context(), request.Key, asked)
+	if err != nil {
+		return err
+	}
+	answer := Verification{Valid: verdict.Code == verify.Valid, Code: string(verdict.Code)}
+	if verdict.Key != nil {
+		answer.Key = verifiedKey(verdict.Key)
+	}
+	return respond(c, http.StatusOK, answer)
+}
+
+func verifiedKey(k *verify.Key) *VerifiedKey {
+	return &VerifiedKey{
+		ID: k.ID, Name: k.Name, OwnerID: k.OwnerID, OwnerActive: k.OwnerActive, OrgID: k.OrgID,
+		WorkspaceID: orNull(k.WorkspaceID), ProcessID: orNull(k.ProcessID), Environment: string(k.Environment), Scopes: k.Scopes,
+		BiasProfile: biasProfile(k.Profile), ExpiresAt: k.ExpiresAt, Status: statusWords[k.Status], GraceEndsAt: k.GraceEndsAt,
+	}
+}
+
+func biasProfile(p *apikey.Profile) *BiasProfile {
+	if p == nil {
+		return nil
+	}
+	out := &BiasProfile{ID: p.ID, Name: p.Name, Description: p.Description, DefaultThreshold: p.DefaultThreshold, Categories: []BiasCategory{}}
+	for _, c := range p.Categories {
+		out.Categories = append(out.Categories, BiasCategory{Name: c.Name, Enabled: c.Enabled, Threshold: c.Threshold, Action: string(c.Action)})
+	}
+	return out
+}
+
+// forwardAuth judges the credential of a gateway's own caller, as the gateway passes it on.
+func (h *handler) forwardAuth(c echo.Context) error {
+	shown, err := presentedToGateway(c.Request().Header)
+	if err != nil {
+		return err
+	}
+	if shown.key == "" && shown.token == "" {
+		return errNoCredential
+	}
+	asked := question(c)
+	if asked.Scopes, asked.OrgID, err = narrowing(c.Request().URL.RawQuery); err != nil {
+		return err
+	}
+	key, err := h.goodKey(c.Request().Context(), either(shown.key, shown.token), asked)
+	if err != nil {
+		return err
+	}
+	header := c.Response().Header()
+	header["Cache-Control"] = noStore
+	for _, fact := range [...]struct{ name, value string }{
+		{"X-Key-Id", key.ID}, {"X-Key-Owner", key.OwnerID}, {"X-Key-Org", key.OrgID}, {"X-Key-Workspace", key.WorkspaceID},
+		{"X-Key-Process", key.ProcessID}, {"X-Key-Environment", string(key.Environment)}, {"X-Key-Scopes", strings.Join(key.Scopes, " ")},
+	} {
+		if fact.value != "" {
+			header[fact.name] = []string{fact.value}
+		}
+	}
+	if key.Profile != nil {
+		header["X-Key-Bias-Profile"] = []string{key.Profile.ID}
+	}
+	c.Response().WriteHeader(http.StatusOK)
+	return nil
+}
+
+// narrowing reads what a gateway asks of a key: scopes, all of which it must hold, and the organisation that it must be
+// of. Other parameters are the gateway's own affair: some append the address that was asked for. One that follows such
+// an address can ask for more, and never for less.
+func narrowing(query string) (scopes []string, orgID string, err error) {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		if name != "scope" && name != "org" {
+			continue
+		}
+		value, err := url.QueryUnescape(value)
+		if err != nil {
+			return nil, "", errAddress
+		}
+		if name == "scope" {
+			scopes = append(scopes, value)
+			continue
+		}
+		id, err := uuid.Parse(value)
+		if err != nil || orgID != "" && orgID != id.String() {
+			return nil, "", input.Problems{"org": "Send one organisation's id."}
+		}
+		orgID = id.String()
+	}
+	return scopes, orgID, nil
+}

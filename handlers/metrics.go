@@ -1,0 +1,125 @@
+package handlers
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/internal/verify"
+)
+
+const metricsPath = "/metrics"
+
+// metrics are what an operator watches the server by. None names a key, a person or an organisation.
+type metrics struct {
+	http.Handler
+	took *prometheus.HistogramVec
+}
+
+func newMetrics(verifier *verify.Verifier, pool func() keyring.Pool) *metrics {
+	registry := prometheus.NewRegistry()
+	m := &metrics{
+		Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "moonlatch_http_request_duration_seconds", Help: "How long requests took, by route, method and status.",
+			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3},
+		}, []string{"route", "method", "status"}),
+	}
+	registry.MustRegister(m.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		readings{verifier, pool})
+	return m
+}
+
+// measure notes how long a request took and what became of it.
+func (m *metrics) measure(c echo.Context, began time.Time) {
+	route, method := c.Path(), c.Request().Method
+	if route == "" || route == "/*" {
+		route = "none"
+	}
+	if !methods[method] { // anybody can make up methods, and each would be a series of its own
+		method = "other"
+	}
+	m.took.WithLabelValues(route, method, status(c.Response().Status)).Observe(time.Since(began).Seconds())
+}
+
+var methods = map[string]bool{
+	http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true, http.MethodDelete: true, http.MethodOptions: true,
+}
+
+func status(code int) string {
+	switch code { // the usual ones without an allocation
+	case http.StatusOK:
+		return "200"
+	case http.StatusUnauthorized:
+		return "401"
+	case http.StatusForbidden:
+		return "403"
+	}
+	return strconv.Itoa(code)
+}
+
+// readings are read when somebody asks for them.
+type readings struct {
+	verifier *verify.Verifier
+	pool     func() keyring.Pool
+}
+
+func describe(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("moonlatch_"+name, help, labels, nil)
+}
+
+var (
+	verifications = describe("verifications_total", "Questions about keys, by the code of the answer.", "code")
+	lookups       = describe("verification_lookups_total", "Where the answer came from: the cache (hit), the database as the cache did not know the key (miss), or the database as the news were too old to trust the cache (bypass).", "source")
+	unanswered    = describe("verifications_unanswered_total", "Questions about keys that nobody could answer.")
+	cached        = describe("cache_entries", "Hashes in the cache: of keys (known), and of what is no key's (unknown).", "kind")
+	newsAge       = describe("news_age_seconds", "Age of the last sign of life from the database, by which the cache is trusted.")
+	flushLag      = describe("usage_flush_lag_seconds", "Age of the oldest use of a key that is not written down yet.")
+	flushFailures = describe("usage_flush_failures_total", "Attempts to write usage down that failed.")
+	usesLost      = describe("usage_lost_total", "Uses of keys that were never written down.")
+	connections   = describe("database_connections", "Connections to the database, by state.", "state")
+	poolSize      = describe("database_connections_max", "Connections to the database that may be open at once.")
+	poolWaits     = describe("database_waits_total", "Times that somebody waited for a connection.")
+	poolWaited    = describe("database_wait_seconds_total", "Seconds waited for connections.")
+)
+
+func (readings) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{verifications, lookups, unanswered, cached, newsAge, flushLag, flushFailures, usesLost, connections, poolSize, poolWaits, poolWaited} {
+		out <- d
+	}
+}
+
+func (r readings) Collect(out chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, n float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, n, labels...)
+	}
+	gauge := func(d *prometheus.Desc, n float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, n, labels...)
+	}
+	s := r.verifier.Stats()
+	for code, n := range s.Verdicts {
+		count(verifications, float64(n), string(code))
+	}
+	count(lookups, float64(s.Hits), "hit")
+	count(lookups, float64(s.Misses), "miss")
+	count(lookups, float64(s.Bypasses), "bypass")
+	count(unanswered, float64(s.Failures))
+	gauge(cached, float64(s.Entries), "known")
+	gauge(cached, float64(s.Unknown), "unknown")
+	gauge(newsAge, s.NewsAge.Seconds())
+	gauge(flushLag, s.FlushLag.Seconds())
+	count(flushFailures, float64(s.FlushFailures))
+	count(usesLost, float64(s.Lost))
+	p := r.pool()
+	gauge(connections, float64(p.InUse), "used")
+	gauge(connections, float64(p.Open-p.InUse), "idle")
+	gauge(poolSize, float64(p.Most))
+	count(poolWaits, float64(p.Waits))
+	count(poolWaited, p.Waited.Seconds())
+}
