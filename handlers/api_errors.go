@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,6 +51,9 @@ var answers = map[int]struct{ code, message string }{
 func (h *handler) failProgram(c echo.Context, err error) {
 	r := h.refusalOf(err)
 	if r.status >= 500 {
+		if requestID(c) == "" { // the gateways' door gives none
+			c.Response().Header().Set(echo.HeaderXRequestID, rand.Text())
+		}
 		h.logFailure(c, err)
 	}
 	answer, known := answers[r.status]

@@ -96,6 +96,15 @@ func (tx *Tx) KeyOwner(id string) (account.Person, error) {
 	return r.person(), err
 }
 
+// HoldCredentials returns ErrNotFound unless the actor is an active member with this password's hash, and lets neither
+// change until the transaction ends: a session that begins can't slip past the end of all of them.
+func (tx *Tx) HoldCredentials(passwordHash string) error {
+	var id string
+	err := tx.db.GetContext(tx.ctx, &id, `SELECT id FROM members
+		WHERE org_id = $1 AND id = $2 AND status = 'active' AND password_hash = $3 FOR SHARE`, tx.actor.OrgID, tx.actor.MemberID, passwordHash)
+	return tidy(err)
+}
+
 // InsertMember makes an active member of the actor's organisation; ErrTaken when the address has an account already.
 func (tx *Tx) InsertMember(p account.Person, passwordHash string) (account.Person, error) {
 	p.ID, p.OrgID, p.Status = uuid.Must(uuid.NewV7()).String(), tx.actor.OrgID, account.Active

@@ -48,33 +48,33 @@ func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password stri
 }
 
 // authenticate returns whose e-mail and password these are.
-func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, password string) (account.Person, error) {
+func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, password string) (store.Credentials, error) {
 	email, problem := input.Email(email)
 	subjects := []attemptLimit{{AddressSubject(from.Address), attemptsPerAddress}}
 	if problem == nil { // what is no address can't be anybody's account
 		subjects = append(subjects, attemptLimit{accountSubject(email), attemptsPerAccount})
 	}
 	if err := r.countAttempts(ctx, subjects); err != nil {
-		return account.Person{}, err
+		return store.Credentials{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
-		return account.Person{}, err
+		return store.Credentials{}, err
 	}
 	matches, err := r.passwords.matches(ctx, password, member.PasswordHash)
 	if err != nil {
-		return account.Person{}, err
+		return store.Credentials{}, err
 	}
 	if problem != nil || !matches || member.Status != account.Active {
-		return account.Person{}, ErrCredentials
+		return store.Credentials{}, ErrCredentials
 	}
 	if err := r.store.ForgetAttempts(ctx, accountSubject(email)); err != nil {
-		return account.Person{}, err
+		return store.Credentials{}, err
 	}
 	if err := r.store.UncountAttempt(ctx, AddressSubject(from.Address)); err != nil { // only failures fill an office's limit
-		return account.Person{}, err
+		return store.Credentials{}, err
 	}
-	return member.Person, nil
+	return member, nil
 }
 
 // attemptLimit says how many attempts a window allows a subject.
@@ -124,15 +124,22 @@ var (
 	forProgram = sessionKind{"program", TokenLifetime}
 )
 
-func (r *Keyring) beginSession(ctx context.Context, from Visitor, who account.Person, kind sessionKind) (Session, error) {
+// beginSession returns ErrCredentials when the password was changed, or the member sent away, since it was compared.
+func (r *Keyring) beginSession(ctx context.Context, from Visitor, who store.Credentials, kind sessionKind) (Session, error) {
 	actor := account.Actor{OrgID: who.OrgID, MemberID: who.ID, Email: who.Email, Name: who.Name, Role: who.Role,
 		Address: from.Address, UserAgent: from.UserAgent}
 	var session Session
 	err := r.store.Mutate(ctx, actor, account.SignIn, func(tx *store.Tx) (changes []audit.Change, err error) {
+		if err := tx.HoldCredentials(who.PasswordHash); err != nil {
+			return nil, err
+		}
 		session, err = tx.InsertSession(kind.lifetime)
 		return []audit.Change{{Subject: sessionSubject(session.ID, actor.Email),
 			After: audit.Facts{"for": kind.purpose, "expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
 	})
+	if errors.Is(err, ErrNotFound) {
+		err = ErrCredentials
+	}
 	return session, err
 }
 

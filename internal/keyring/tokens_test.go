@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"maps"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -368,4 +369,34 @@ func FuzzToken(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNoSessionSlipsPastANewPassword: one that begins with the old password is ended by the new one, or does not begin.
+func TestNoSessionSlipsPastANewPassword(t *testing.T) {
+	h := newHouse(t)
+	tokens := h.Tokens(issuer)
+	for round := range 5 {
+		fresh := fmt.Sprintf("another horse battery %d", round)
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := h.SetPassword(t.Context(), h.org.Support.Email, fresh); err != nil {
+				t.Error(err)
+			}
+		})
+		for range 3 {
+			both.Go(func() {
+				old := storetest.Password
+				if round > 0 {
+					old = fmt.Sprintf("another horse battery %d", round-1)
+				}
+				if _, err := tokens.LogIn(t.Context(), program, h.org.Support.Email, old); err != nil && !errors.Is(err, keyring.ErrCredentials) {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		if left, err := h.Sessions(t.Context(), h.org.Support); err != nil || len(left) > 0 {
+			t.Fatalf("%d sessions outlive the password that they began with, %v", len(left), err)
+		}
+	}
 }
