@@ -1,5 +1,5 @@
-// Builds static/dist, which the binary embeds: app.css (Tailwind), app.js (htmx and js/app.js), the font and the mark,
-// each text also as .br and .gz. Run from the repository's root: node static/build.mjs [--watch]
+// Builds static/dist, which the binary embeds: app.css (Tailwind), docs.css, app.js (htmx and js/app.js), the font and the
+// mark, each text also as .br and .gz. Run from the repository's root: node static/build.mjs [--watch]
 // Without --watch it does nothing when nothing changed since the last build.
 import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -15,9 +15,10 @@ process.chdir(join(dirname(fileURLToPath(import.meta.url)), ".."))
 const dist = "static/dist"
 const stamp = ".cache/static-build"
 const tailwind = ["node_modules/@tailwindcss/cli/dist/index.mjs", "-i", "static/css/app.css", "-o", `${dist}/app.css`, "--minify"]
-const script = {
-  entryPoints: ["static/js/app.js"],
-  outfile: `${dist}/app.js`,
+const bundle = {
+  entryPoints: ["static/js/app.js", "static/css/docs.css"],
+  outdir: dist,
+  entryNames: "[name]",
   bundle: true,
   minify: true,
   format: "iife",
@@ -44,7 +45,7 @@ async function copies() {
 }
 
 async function compress() {
-  for (const name of ["app.css", "app.js", "mark.svg"]) {
+  for (const name of ["app.css", "docs.css", "app.js", "mark.svg"]) {
     const text = await readFile(join(dist, name))
     const best = { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: text.length } }
     await writeFile(join(dist, name + ".br"), await promisify(brotliCompress)(text, best))
@@ -57,8 +58,8 @@ if (process.argv.includes("--watch")) {
   await rm(stamp, { force: true })
   await rm(dist, { recursive: true }).then(() => mkdir(dist))
   await copies()
-  const bundle = await esbuild.context({ ...script, sourcemap: "inline", minify: false })
-  await bundle.watch()
+  const watched = await esbuild.context({ ...bundle, sourcemap: "inline", minify: false })
+  await watched.watch()
   const styles = spawn(process.execPath, [...tailwind, "--watch=always"], { stdio: "inherit" })
   for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => (styles.kill(), process.exit()))
 } else {
@@ -66,7 +67,7 @@ if (process.argv.includes("--watch")) {
   if ((await readFile(stamp, "utf8").catch(() => "")) === now && (await readFile(`${dist}/app.js.gz`).catch(() => null))) process.exit()
   await rm(dist, { recursive: true, force: true })
   await mkdir(dist, { recursive: true })
-  await esbuild.build(script)
+  await esbuild.build(bundle)
   const styles = spawnSync(process.execPath, tailwind, { encoding: "utf8" })
   if (styles.status !== 0) {
     process.stderr.write(styles.stderr)

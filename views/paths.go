@@ -15,6 +15,8 @@ const (
 	SessionsPath = "/account/sessions" // POST: end=<session id>, or everywhere=1
 	KeysPath     = "/account/api-keys"
 	NewKeyPath   = "/account/api-keys/new"
+	DocsPath     = "/docs"
+	OpenAPIPath  = "/openapi.json"
 )
 
 // KeyPath is a key's own page.

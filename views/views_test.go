@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,25 @@ var (
 	wrong   = input.Problems{"": hostile, "name": hostile, "expiresAt": hostile, "scopes": hostile, "workspaceId": hostile, "ipAllowlist": hostile, "email": hostile, "graceSeconds": hostile, "ownerId": hostile}
 )
 
+// someDocs has one of everything that the page of the HTTP API can show.
+func someDocs(p Page) APIDocs {
+	field := APIField{Name: hostile, Type: hostile, Text: hostile, Required: true, Notes: []string{hostile}, Choices: []APIChoice{{hostile, ""}}}
+	outer := APIField{Name: hostile, Choices: []APIChoice{{hostile, hostile}}, Fields: []APIField{field}}
+	answer := APIAnswer{Status: "200", Text: hostile, Common: []string{"X-Request-Id"}, Headers: []APIField{field}, Type: hostile, Body: []APIField{outer}, Examples: []APIExample{{hostile, hostile}}}
+	long := answer
+	long.Body = slices.Repeat(long.Body, fieldsShown)
+	call := APICall{Method: "POST", Path: hostile, Body: hostile, Headers: []string{hostile}}
+	return APIDocs{
+		Page: p, BaseURL: "https://api.example.com", Title: hostile, Summary: hostile, Intro: hostile + "\n\n`" + hostile + "`", ErrorExample: hostile,
+		Ways: []APIWay{{"http bearer", hostile}, {"http basic", hostile}, {"apiKey", hostile}}, Codes: []APIChoice{{hostile, "400: " + hostile}}, Headers: []APIField{{Name: "X-Request-Id"}},
+		Tags: []APITag{{Name: "One", Text: hostile, Operations: []APIOperation{
+			{ID: "first", Method: "POST", Path: hostile, Summary: hostile, Text: hostile, Scope: hostile, InPath: []APIField{field}, InQuery: []APIField{field}, InHeader: []APIField{field},
+				BodyText: hostile, Body: []APIField{field}, Answers: []APIAnswer{answer, long}, Errors: []APIError{{"401", hostile, []string{"X-Request-Id"}}}, Call: call},
+			{ID: "second", Method: "GET", Answers: []APIAnswer{{Status: "200", Type: "text/plain"}}, Call: APICall{Method: "GET", Public: true}},
+		}}},
+	}
+}
+
 // pages is every page, filled with hostile text.
 func pages(role account.Role) map[string]templ.Component {
 	p := as(role)
@@ -89,6 +109,8 @@ func pages(role account.Role) map[string]templ.Component {
 		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
 		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
+		"docs":            APIDocsPage(someDocs(p)),
+		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),
 	}
 	for _, status := range []int{400, 403, 404, 405, 409, 413, 415, 500, 503} {
 		out[fmt.Sprint("error ", status)] = ErrorPage(Failure{Page: p, Status: status, RequestID: hostile, Roles: []account.Role{account.Owner, account.Admin}, Ask: []account.Person{{Email: hostile, Name: hostile}}, RetryAt: noon.Add(time.Minute), Back: hostile})
@@ -166,7 +188,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
-		case name == "key", name == "sessions", name == "sign in", strings.HasPrefix(name, "set"):
+		case name == "key", name == "sessions", name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}
 		var b bytes.Buffer
