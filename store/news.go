@@ -57,8 +57,8 @@ func (s *Store) FollowNews(ctx context.Context, log *slog.Logger, on func(News))
 	retry, down := firstRetry, false
 	for {
 		err := s.followLink(ctx, func(news News) {
-			if news.Kind == NewsBeat && retry != firstRetry {
-				retry, down = firstRetry, false
+			if news.Kind == NewsBeat && down {
+				down, retry = false, firstRetry
 				log.InfoContext(ctx, "the database's news are heard again")
 			}
 			on(news)

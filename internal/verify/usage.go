@@ -19,7 +19,7 @@ const (
 	// flushEvery is how often usage is written down. With the time that writing takes it stays below the second that a
 	// killed process may lose.
 	flushEvery = 500 * time.Millisecond
-	// flushPatience bounds the last flush, when the process stops.
+	// flushPatience bounds a flush. What it did not come to is written down by the next one.
 	flushPatience = 3 * time.Second
 
 	// batchSize is how many counts one statement adds, far below its time limit of 2 s.

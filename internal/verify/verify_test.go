@@ -111,12 +111,12 @@ func (w *world) verify(v *verify.Verifier, k key, q verify.Question) verify.Verd
 	return verdict
 }
 
-// warm asks until the cache answers, as it does once the news are heard.
+// warm asks until the cache answers, as it does once the news are heard. It counts as use.
 func (w *world) warm(v *verify.Verifier, k key) {
 	w.Helper()
 	w.eventually("the cache answers", func() bool {
 		before := v.Stats().Hits
-		_, _ = v.Verify(w.Context(), k.text, verify.Question{Silent: true})
+		_, _ = v.Verify(w.Context(), k.text, verify.Question{})
 		return v.Stats().Hits > before
 	})
 }
@@ -458,14 +458,14 @@ func TestAReadBegunBeforeAChangeIsNeverKept(t *testing.T) {
 	w.warm(v, k)
 	ctx, cancel := context.WithCancel(t.Context())
 	var asking sync.WaitGroup
-	for range 8 {
+	for range 4 {
 		asking.Go(func() {
 			for ctx.Err() == nil {
 				_, _ = v.Verify(ctx, k.text, verify.Question{})
 			}
 		})
 	}
-	for i := range 60 {
+	for i := range 40 {
 		change, want := apikey.Disable, verify.Disabled
 		if i%2 == 1 {
 			change, want = apikey.Enable, verify.Valid
