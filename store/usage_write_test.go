@@ -217,6 +217,31 @@ func TestABatchIsCountedOnceHoweverOftenItIsSent(t *testing.T) {
 	}
 }
 
+func TestReplicasThatCountNoMoreAreForgottenAfterADay(t *testing.T) {
+	address := storetest.URL(t)
+	s, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	key := issueKeys(t, s, storetest.Organisation(t, s).Admin, 1)[0]
+	now := s.Now()
+	addUsage(t, s, store.UsageCount{KeyID: key.ID, Hour: now, Accepted: 1})
+	for _, c := range []struct {
+		after time.Duration
+		want  int
+	}{{23 * time.Hour, 1}, {25 * time.Hour, 0}} {
+		s.Now = func() time.Time { return now.Add(c.after) }
+		if err := s.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var left int
+		if err := storetest.DB(t, address).QueryRowContext(t.Context(), `SELECT count(*) FROM usage_flushes`).Scan(&left); err != nil || left != c.want {
+			t.Errorf("%s later %d are left, %v", c.after, left, err)
+		}
+	}
+}
+
 // A flush comes while a transaction holds a key to change it or to delete it. Had it to wait, it would wait for
 // itself, and the database's time limit would end it.
 func TestAFlushDoesNotWaitForAChange(t *testing.T) {

@@ -52,7 +52,11 @@ func open(t testing.TB, databaseURL string) *store.Store {
 // replica is a verifier over a store of its own, which runs until the test ends or stop is called.
 func (w *world) replica(databaseURL string) (v *verify.Verifier, stop func()) {
 	w.Helper()
-	v = verify.New(open(w, databaseURL), slog.New(slog.DiscardHandler))
+	return w.run(open(w, databaseURL))
+}
+
+func (w *world) run(s *store.Store) (v *verify.Verifier, stop func()) {
+	v = verify.New(s, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { v.Run(ctx) })
@@ -486,4 +490,44 @@ func TestAReadBegunBeforeAChangeIsNeverKept(t *testing.T) {
 	}
 	cancel()
 	asking.Wait()
+}
+
+// TestACrowdLeavesConnectionsForOthers lets many more keys be looked up than there are connections while the table is
+// locked: everybody is answered, and whoever asks something else still is.
+func TestACrowdLeavesConnectionsForOthers(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	v, stop := w.run(w.store)
+	k := w.issue(nil)
+	w.warm(v, k)
+	w.verify(v, k, verify.Question{})
+	lock, err := storetest.DB(t, w.url).BeginTx(t.Context(), nil)
+	w.must(err)
+	_, err = lock.ExecContext(t.Context(), `LOCK TABLE api_keys`)
+	w.must(err)
+	var asking sync.WaitGroup
+	for range 100 {
+		asking.Go(func() {
+			if verdict, err := v.Verify(t.Context(), apikey.NewPlaintext(apikey.Live).Reveal(), verify.Question{}); !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("while the table is locked: %+v, %v", verdict, err)
+			}
+		})
+	}
+	w.eventually("some have given up", func() bool { return v.Stats().Failures > 0 })
+	w.eventually("the cache answers", func() bool {
+		verdict, err := v.Verify(t.Context(), k.text, verify.Question{})
+		return err == nil && verdict.Code == verify.Valid
+	})
+	for range 20 {
+		if _, err := w.store.Organisations(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	asking.Wait()
+	w.must(lock.Rollback())
+	w.verify(v, k, verify.Question{})
+	stop()
+	if got, want := w.counted(k), v.Stats().Verdicts[verify.Valid]; got != [2]int64{want, 0} { // flushes waited for the lock, too
+		t.Errorf("%d uses were counted as %v", want, got)
+	}
 }
