@@ -131,8 +131,8 @@ func kindOf(t reflect.Type) string {
 		return "true or false"
 	case reflect.Slice:
 		return "an array of strings"
-	case reflect.Int, reflect.Int64, reflect.Int32:
-		return "a whole number"
+	case reflect.Float64:
+		return "a number"
 	default:
 		return "an object"
 	}

@@ -36,8 +36,8 @@ var apiRoutes = []route{
 	{get, "/v1/workspaces/:id", bearer(account.ReadConfig), (*handler).apiGetWorkspace},
 	{get, "/v1/processes", bearer(account.ReadConfig), (*handler).apiListProcesses},
 	{get, "/v1/processes/:id", bearer(account.ReadConfig), (*handler).apiGetProcess},
-	{get, "/v1/members", bearer(account.ReadConfig), (*handler).apiListMembers},
-	{get, "/v1/members/:id", bearer(account.ReadConfig), (*handler).apiGetMember},
+	{get, "/v1/members", bearer(account.ReadMembers), (*handler).apiListMembers},
+	{get, "/v1/members/:id", bearer(account.ReadMembers), (*handler).apiGetMember},
 
 	{post, verifyPath, bearer(account.VerifyKey), (*handler).apiVerify},
 	{every, forwardAuthPath, public, (*handler).forwardAuth},

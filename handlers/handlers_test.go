@@ -62,7 +62,7 @@ func newSiteWith(t *testing.T, change func(*Options)) *site {
 // siteOver is a server over a database that somebody else fills.
 func siteOver(t *testing.T, s *store.Store, changes ...func(*Options)) *site {
 	t.Helper()
-	site := &site{t: t, store: s, keyring: keyring.New(s), log: &logBook{}, programs: http.DefaultClient}
+	site := &site{t: t, store: s, keyring: keyring.New(s), log: &logBook{}, programs: &http.Client{Transport: conforming{t}}}
 	log := slog.New(slog.NewTextHandler(site.log, nil))
 	verifier := verify.New(s, log)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -64,6 +64,7 @@ const (
 // Actions on people and their sessions.
 const (
 	SetUp         Action = "organisation.created"
+	ReadMembers   Action = "member.read"
 	CreateMember  Action = "member.created"
 	ResetPassword Action = "member.password_reset"
 	SignIn        Action = "session.started"
@@ -73,7 +74,7 @@ const (
 
 // Actions on what keys belong to and carry.
 const (
-	ReadConfig      Action = "config.read" // workspaces, processes, bias profiles, scopes, members
+	ReadConfig      Action = "config.read" // workspaces, processes, bias profiles, scopes
 	CreateWorkspace Action = "workspace.created"
 	CreateProcess   Action = "process.created"
 	CreateProfile   Action = "profile.created"
@@ -119,6 +120,7 @@ var allowed = map[Action]rule{
 	ReadConfig:  {viewers, SeeScope},
 
 	SetUp:         {},
+	ReadMembers:   {viewers, ""},
 	CreateMember:  {owners, ""},
 	ResetPassword: {}, // the operator's alone
 	SignIn:        {everybody, ""},

@@ -7,7 +7,7 @@ import (
 
 // TestRolesMayWhatTheProductSays holds the table to the product's page "Roles".
 func TestRolesMayWhatTheProductSays(t *testing.T) {
-	see, change, owners := []Action{ReadKeys, VerifyKey, ReadAudit, ReadConfig}, []Action{IssueKey, EditKey, DisableKey, EnableKey, RotateKey, RevokeKey, DeleteKey, TransferKey,
+	see, change, owners := []Action{ReadKeys, VerifyKey, ReadAudit, ReadConfig, ReadMembers}, []Action{IssueKey, EditKey, DisableKey, EnableKey, RotateKey, RevokeKey, DeleteKey, TransferKey,
 		CreateWorkspace, CreateProcess}, []Action{GrantAll, CreateMember, SuspendMember, CreateProfile}
 	everybody, nobody := []Action{SignIn, EndSession}, []Action{SetUp, ResetPassword}
 	may := map[Role][]Action{
@@ -73,6 +73,7 @@ func TestKeyMayTheLessOfItsScopesAndItsOwnersRole(t *testing.T) {
 		{Owner, []string{"read:chat"}, VerifyKey, false},
 		{Owner, []string{"*"}, EndSession, false},
 		{Owner, []string{"*"}, CreateMember, false},
+		{Owner, []string{"*"}, ReadMembers, false},
 		{Owner, []string{""}, EndSession, false},
 	} {
 		if got := (Actor{Role: c.role, KeyID: "k", Scopes: c.scopes}).May(c.action); got != c.may {

@@ -13,22 +13,22 @@ type CataloguedScope = store.CataloguedScope
 
 // Profiles lists the organisation's bias profiles.
 func (r *Keyring) Profiles(ctx context.Context, actor account.Actor) ([]apikey.Profile, error) {
-	return seen(actor, func() ([]apikey.Profile, error) { return r.store.Profiles(ctx, actor.OrgID) })
+	return seen(actor, account.ReadConfig, func() ([]apikey.Profile, error) { return r.store.Profiles(ctx, actor.OrgID) })
 }
 
 // Profile returns a bias profile, or ErrNotFound.
 func (r *Keyring) Profile(ctx context.Context, actor account.Actor, id string) (apikey.Profile, error) {
-	return one(ctx, actor, id, r.store.ProfileByID)
+	return one(ctx, actor, account.ReadConfig, id, r.store.ProfileByID)
 }
 
 // Scopes lists the catalogue of scopes.
 func (r *Keyring) Scopes(ctx context.Context, actor account.Actor) ([]CataloguedScope, error) {
-	return seen(actor, func() ([]CataloguedScope, error) { return r.store.Scopes(ctx, actor.OrgID) })
+	return seen(actor, account.ReadConfig, func() ([]CataloguedScope, error) { return r.store.Scopes(ctx, actor.OrgID) })
 }
 
 // Workspaces lists the organisation's workspaces.
 func (r *Keyring) Workspaces(ctx context.Context, actor account.Actor) ([]Choice, error) {
-	return seen(actor, func() ([]Choice, error) {
+	return seen(actor, account.ReadConfig, func() ([]Choice, error) {
 		catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
 		return catalogue.Workspaces, err
 	})
@@ -36,12 +36,12 @@ func (r *Keyring) Workspaces(ctx context.Context, actor account.Actor) ([]Choice
 
 // Workspace returns a workspace, or ErrNotFound.
 func (r *Keyring) Workspace(ctx context.Context, actor account.Actor, id string) (Choice, error) {
-	return one(ctx, actor, id, r.store.WorkspaceByID)
+	return one(ctx, actor, account.ReadConfig, id, r.store.WorkspaceByID)
 }
 
 // Processes lists the organisation's processes.
 func (r *Keyring) Processes(ctx context.Context, actor account.Actor) ([]Choice, error) {
-	return seen(actor, func() ([]Choice, error) {
+	return seen(actor, account.ReadConfig, func() ([]Choice, error) {
 		catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
 		return catalogue.Processes, err
 	})
@@ -49,29 +49,29 @@ func (r *Keyring) Processes(ctx context.Context, actor account.Actor) ([]Choice,
 
 // Process returns a process, or ErrNotFound.
 func (r *Keyring) Process(ctx context.Context, actor account.Actor, id string) (Choice, error) {
-	return one(ctx, actor, id, r.store.ProcessByID)
+	return one(ctx, actor, account.ReadConfig, id, r.store.ProcessByID)
 }
 
 // Members lists the organisation's members.
 func (r *Keyring) Members(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	return seen(actor, func() ([]account.Person, error) { return r.store.Members(ctx, actor.OrgID) })
+	return seen(actor, account.ReadMembers, func() ([]account.Person, error) { return r.store.Members(ctx, actor.OrgID) })
 }
 
 // Member returns a member, or ErrNotFound.
 func (r *Keyring) Member(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
-	return one(ctx, actor, id, r.store.MemberByID)
+	return one(ctx, actor, account.ReadMembers, id, r.store.MemberByID)
 }
 
-// seen reads for whoever may see what an organisation is set up with.
-func seen[T any](actor account.Actor, read func() (T, error)) (found T, err error) {
-	if err := allow(actor, account.ReadConfig); err != nil {
+// seen reads what the actor may see of the organisation.
+func seen[T any](actor account.Actor, action account.Action, read func() (T, error)) (found T, err error) {
+	if err := allow(actor, action); err != nil {
 		return found, err
 	}
 	return read()
 }
 
-func one[T any](ctx context.Context, actor account.Actor, id string, read func(ctx context.Context, orgID, id string) (T, error)) (T, error) {
-	return seen(actor, func() (found T, err error) {
+func one[T any](ctx context.Context, actor account.Actor, action account.Action, id string, read func(ctx context.Context, orgID, id string) (T, error)) (T, error) {
+	return seen(actor, action, func() (found T, err error) {
 		if id, err = canonical(id); err != nil {
 			return found, err
 		}
