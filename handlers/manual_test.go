@@ -457,6 +457,34 @@ func shape(value any) string {
 	}
 }
 
+// TestManualNamesEveryCode holds the manual's tables of codes and scopes against those that the server goes by.
+func TestManualNamesEveryCode(t *testing.T) {
+	text, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := []string{"| 409 | `idempotency_conflict` | "}
+	for status, answer := range answers {
+		rows = append(rows, fmt.Sprintf("| %d | `%s` | ", status, answer.code))
+	}
+	for _, action := range account.Actions() {
+		if scope := account.ScopeFor(action); scope != "" && scope != apikey.All {
+			rows = append(rows, "| `"+scope+"` | ")
+		}
+	}
+	for _, row := range rows {
+		if !strings.Contains(string(text), "\n"+row) {
+			t.Errorf("the manual has no row %q", row)
+		}
+	}
+	_, verdicts, _ := strings.Cut(string(text), "\n## Verify a key\n")
+	for _, code := range verify.Codes {
+		if !regexp.MustCompile("(?m)^\\|[^|]*`" + string(code) + "`").MatchString(verdicts) {
+			t.Errorf("the manual does not say what %s means", code)
+		}
+	}
+}
+
 // TestManualsTypeScriptCompiles asks the compiler, in its strict mode, about what Node has run as JavaScript.
 func TestManualsTypeScriptCompiles(t *testing.T) {
 	t.Parallel()
