@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +159,37 @@ func TestTheLedgerIsBoundedWhileNothingCanBeWrittenDown(t *testing.T) {
 	}
 	if l.lag() == 0 {
 		t.Error("nothing waits")
+	}
+}
+
+// TestCountingGoesOnWhileCountsAreTakenAway: each use is in one batch, whenever the batches were made.
+func TestCountingGoesOnWhileCountsAreTakenAway(t *testing.T) {
+	l := newLedger(nil)
+	const counters, n = 4, 5000
+	var counting sync.WaitGroup
+	for range counters {
+		counting.Go(func() {
+			for i := range n {
+				l.add(uuid.UUID{15: byte(i)}, time.Now(), true, Question{})
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { counting.Wait(); close(done) }()
+	for counted := false; !counted; {
+		select {
+		case <-done:
+			counted = true
+		default:
+		}
+		l.freeze()
+	}
+	sum := int64(0)
+	for _, batch := range l.frozen {
+		sum += total(batch)
+	}
+	if sum != counters*n {
+		t.Errorf("%d of %d uses are in the batches", sum, counters*n)
 	}
 }
 

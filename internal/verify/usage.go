@@ -164,13 +164,15 @@ func (l *ledger) freeze() {
 		p := &l.shards[i]
 		p.mu.Lock()
 		tallies, since := p.tallies, p.since
-		if len(tallies) > 0 {
-			p.tallies = map[hourOfKey]*tally{}
-			if oldest := l.since.Load(); oldest == nil || since.Before(*oldest) {
-				l.since.Store(&since)
-			}
+		if len(tallies) == 0 { // it stays with the page, which goes on writing to it
+			p.mu.Unlock()
+			continue
 		}
+		p.tallies = make(map[hourOfKey]*tally, len(tallies)) // the next half second will be like the last
 		p.mu.Unlock()
+		if oldest := l.since.Load(); oldest == nil || since.Before(*oldest) {
+			l.since.Store(&since)
+		}
 		for place, t := range tallies {
 			c := store.UsageCount{KeyID: place.key.String(), Hour: time.Unix(place.hour*3600, 0), Accepted: t.accepted, Refused: t.refused,
 				LastUsedAt: t.lastUsedAt, UserAgent: t.userAgent}
