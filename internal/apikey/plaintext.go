@@ -63,6 +63,9 @@ func Parse(text string) (Plaintext, error) {
 // embedded finds keys inside other text, also in the form user:pass.
 var embedded = regexp.MustCompile(fmt.Sprintf(`pk_(?:live|test)_[0-9A-Za-z]{%d}[_:][0-9A-Za-z]{%d}([0-9A-Za-z]{%d})`, publicIDLength, secretLength, checksumLength))
 
+// beginning finds a key at the beginning of a text.
+var beginning = regexp.MustCompile("^" + embedded.String())
+
 // SignatureIn is the signature of the first key that stands somewhere in the text; "" when there is none. It goes by
 // shape alone: a key with a typo is still nearly a secret.
 func SignatureIn(text string) string {
@@ -72,8 +75,18 @@ func SignatureIn(text string) string {
 	return ""
 }
 
-// Redact puts the signature in the place of every key in the text.
-func Redact(text string) string { return embedded.ReplaceAllString(text, "$1") }
+// Redact puts the signature in the place of every key in the text. It goes from the right to the left, so that nothing
+// that looks like a key's beginning takes the beginning of the key behind it away.
+func Redact(text string) string {
+	for at := len(text); ; {
+		if at = strings.LastIndex(text[:at], "pk_"); at < 0 {
+			return text
+		}
+		if found := beginning.FindStringSubmatch(text[at:]); found != nil {
+			text = text[:at] + found[1] + text[at+len(found[0]):]
+		}
+	}
+}
 
 // Reveal returns the whole key. A test lists the only files that may call it.
 func (p Plaintext) Reveal() string { return p.text }

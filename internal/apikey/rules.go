@@ -130,6 +130,7 @@ func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Tim
 	if err != nil {
 		return time.Time{}, err
 	}
+	at = at.UTC().Truncate(time.Microsecond) // as it is stored, before it is judged
 	if !at.After(now) {
 		return time.Time{}, say("This is in the past. Choose a later date.")
 	}
@@ -137,7 +138,7 @@ func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Tim
 		return time.Time{}, say("Your organisation's keys live for at most %d days. Choose %s or earlier.",
 			int(policy.LongestLifetime/Day), lastDay(last).Format(time.DateOnly))
 	}
-	return at.UTC().Truncate(time.Microsecond), nil
+	return at, nil
 }
 
 func readExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
