@@ -164,8 +164,7 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 	case err != nil:
 		return account.Actor{}, err
 	case shown.key != "":
-		from := question(c)
-		key, err := h.goodKey(c.Request().Context(), shown.key, from)
+		key, err := h.goodKey(unhurried(c), shown.key, question(c))
 		if err != nil {
 			return account.Actor{}, err
 		}
@@ -181,6 +180,10 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 	}
 	return account.Actor{}, errNoCredential
 }
+
+// unhurried is for questions about keys that gateways ask. The store bounds them; and to stop one because its caller
+// has hung up would take longer than its answer, and a connection with it.
+func unhurried(c echo.Context) context.Context { return context.WithoutCancel(c.Request().Context()) }
 
 func (h *handler) goodKey(ctx context.Context, plaintext string, q verify.Question) (*verify.Key, error) {
 	verdict, err := h.verifier.Verify(ctx, plaintext, q)

@@ -36,7 +36,7 @@ func (h *handler) apiVerify(c echo.Context) error {
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	verdict, err := h.verifier.Verify(c.Request().Context(), request.Key, asked)
+	verdict, err := h.verifier.Verify(unhurried(c), request.Key, asked)
 	if err != nil {
 		return err
 	}
@@ -79,25 +79,30 @@ func (h *handler) forwardAuth(c echo.Context) error {
 	if asked.Scopes, asked.OrgID, err = narrowing(c.Request().URL.RawQuery); err != nil {
 		return err
 	}
-	key, err := h.goodKey(c.Request().Context(), either(shown.key, shown.token), asked)
+	key, err := h.goodKey(unhurried(c), either(shown.key, shown.token), asked)
 	if err != nil {
 		return err
 	}
 	header := c.Response().Header()
 	header["Cache-Control"] = noStore
-	for _, fact := range [...]struct{ name, value string }{
-		{"X-Key-Id", key.ID}, {"X-Key-Owner", key.OwnerID}, {"X-Key-Org", key.OrgID}, {"X-Key-Workspace", key.WorkspaceID},
-		{"X-Key-Process", key.ProcessID}, {"X-Key-Environment", string(key.Environment)}, {"X-Key-Scopes", strings.Join(key.Scopes, " ")},
-	} {
-		if fact.value != "" {
-			header[fact.name] = []string{fact.value}
+	values := []string{key.ID, key.OwnerID, key.OrgID, key.WorkspaceID, key.ProcessID, string(key.Environment), strings.Join(key.Scopes, " "), profileID(key)}
+	for i, name := range keyHeaders {
+		if values[i] != "" {
+			header[name] = values[i : i+1 : i+1]
 		}
-	}
-	if key.Profile != nil {
-		header["X-Key-Bias-Profile"] = []string{key.Profile.ID}
 	}
 	c.Response().WriteHeader(http.StatusOK)
 	return nil
+}
+
+// keyHeaders name what a gateway learns of a key, in the form that net/http keeps names in.
+var keyHeaders = [...]string{"X-Key-Id", "X-Key-Owner", "X-Key-Org", "X-Key-Workspace", "X-Key-Process", "X-Key-Environment", "X-Key-Scopes", "X-Key-Bias-Profile"}
+
+func profileID(k *verify.Key) string {
+	if k.Profile == nil {
+		return ""
+	}
+	return k.Profile.ID
 }
 
 // narrowing reads what a gateway asks of a key: scopes, all of which it must hold, and the organisation that it must be

@@ -23,18 +23,19 @@ func (h *handler) makeDoors() doors {
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		h.secureHeaders,
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
-		middleware.BodyLimit("64KiB"),
 	}
+	notTooLarge := middleware.BodyLimit("64KiB")
 	return doors{
-		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
+		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{notTooLarge, refuseBrokenText}),
 		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
+			notTooLarge,
 			h.loadCookie, // before what refuses, so that a refusal has the viewer's page around it
 			h.identify,
 			h.refuseCrossOrigin,
 			refuseBrokenText,
 			readForm,
 		}),
-		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.recognise, refuseBrokenText}),
+		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.recognise, notTooLarge, refuseBrokenText}),
 		gateways: []echo.MiddlewareFunc{
 			middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		},
@@ -58,8 +59,8 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 			door = h.doors.machines
 		}
 		inside := next
-		for _, stand := range slices.Backward(door) {
-			inside = stand(inside)
+		for i := len(door) - 1; i >= 0; i-- {
+			inside = door[i](inside)
 		}
 		if err := inside(c); err != nil {
 			c.Error(err) // answered here, so that what became of the request can be measured

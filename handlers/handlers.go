@@ -80,15 +80,15 @@ func New(o Options) Server {
 		e.GET(metricsPath, echo.WrapHandler(h.metrics))
 	}
 	for _, r := range slices.Concat(routes, apiRoutes) {
-		handle := func(c echo.Context) error { return r.handle(h, c) }
+		handle := h.enforce(r.policy, func(c echo.Context) error { return r.handle(h, c) })
 		switch r.method {
 		case every:
-			e.RouteNotFound(r.path, handle, h.enforce(r.policy)) // the router's only way to say so
+			e.RouteNotFound(r.path, handle) // the router's only way to say so
 		case get:
-			e.HEAD(r.path, handle, h.enforce(r.policy)) // the same answer without its body (RFC 9110, 9.3.2)
+			e.HEAD(r.path, handle) // the same answer without its body (RFC 9110, 9.3.2)
 			fallthrough
 		default:
-			e.Add(r.method, r.path, handle, h.enforce(r.policy))
+			e.Add(r.method, r.path, handle)
 		}
 	}
 	return Server{e, h.metrics}

@@ -45,25 +45,23 @@ func (e forbiddenError) Error() string   { return "the role does not allow " + s
 func (e forbiddenError) Is(t error) bool { return t == keyring.ErrForbidden }
 
 // enforce lets a request through to a route only as its policy says.
-func (h *handler) enforce(p policy) echo.MiddlewareFunc {
-	return func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			switch p.kind {
-			case machine, open:
-				return next(c)
-			case program:
-				return h.enforceProgram(c, p.action, next)
-			case member:
-			}
-			actor := actorOf(c)
-			if actor.MemberID == "" {
-				return h.askToSignIn(c)
-			}
-			if p.action != "" && !actor.May(p.action) {
-				return forbiddenError{p.action}
-			}
+func (h *handler) enforce(p policy, next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		switch p.kind {
+		case machine, open:
 			return next(c)
+		case program:
+			return h.enforceProgram(c, p.action, next)
+		case member:
 		}
+		actor := actorOf(c)
+		if actor.MemberID == "" {
+			return h.askToSignIn(c)
+		}
+		if p.action != "" && !actor.May(p.action) {
+			return forbiddenError{p.action}
+		}
+		return next(c)
 	}
 }
 

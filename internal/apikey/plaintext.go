@@ -33,7 +33,8 @@ type Plaintext struct{ text string }
 // NewPlaintext draws a new key for an environment from the system's random source.
 func NewPlaintext(env Environment) Plaintext {
 	body := env.prefix() + randomBase62(publicIDLength) + "_" + randomBase62(secretLength)
-	return Plaintext{body + checksum(body)}
+	sum := checksum(body)
+	return Plaintext{body + string(sum[:])}
 }
 
 // Parse recognises a key by shape and checksum, without a look-up. It returns ErrMalformed for anything else.
@@ -54,7 +55,7 @@ func Parse(text string) (Plaintext, error) {
 		return Plaintext{}, ErrMalformed
 	}
 	body, sum := text[:len(text)-checksumLength], text[len(text)-checksumLength:]
-	if checksum(body) != sum {
+	if want := checksum(body); string(want[:]) != sum {
 		return Plaintext{}, ErrMalformed
 	}
 	return Plaintext{text}, nil
@@ -109,7 +110,10 @@ func (p Plaintext) Environment() Environment {
 }
 
 // Hash is the SHA-256 of the whole plaintext: what is stored, and what a key is looked up by.
-func (p Plaintext) Hash() [sha256.Size]byte { return sha256.Sum256([]byte(p.text)) }
+func (p Plaintext) Hash() [sha256.Size]byte {
+	var text [plaintextLen]byte // unlike []byte(p.text) it needs no allocation
+	return sha256.Sum256(text[:copy(text[:], p.text)])
+}
 
 const redacted = "[redacted API key]"
 
@@ -139,13 +143,12 @@ func randomIndex() byte {
 }
 
 // checksum is the CRC32 of the body in six base62 digits.
-func checksum(body string) string {
+func checksum(body string) (digits [checksumLength]byte) {
 	sum := crc32.ChecksumIEEE([]byte(body))
-	var digits [checksumLength]byte
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i], sum = base62[sum%62], sum/62
 	}
-	return string(digits[:])
+	return digits
 }
 
 func isBase62(s string) bool {
