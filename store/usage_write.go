@@ -39,13 +39,14 @@ func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
 		return nil
 	}
 	n := len(counts)
-	ids, hours, addresses, agents := make([]string, n), make([]time.Time, n), make([]string, n), make([]string, n)
-	accepted, refused, lastUses := make([]int64, n), make([]int64, n), make([]*time.Time, n)
+	ids, addresses, agents := make([]string, n), make([]string, n), make([]string, n)
+	// Times go as numbers, which lib/pq writes many times faster: seconds, and microseconds or 0 for none, since 1970.
+	hours, accepted, refused, lastUses := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, c := range counts {
-		ids[i], hours[i], addresses[i], agents[i] = c.KeyID, c.Hour.UTC().Truncate(time.Hour), c.Address, c.UserAgent
-		accepted[i], refused[i] = c.Accepted, c.Refused
+		ids[i], addresses[i], agents[i] = c.KeyID, c.Address, c.UserAgent
+		hours[i], accepted[i], refused[i] = c.Hour.Truncate(time.Hour).Unix(), c.Accepted, c.Refused
 		if !c.LastUsedAt.IsZero() {
-			lastUses[i] = &c.LastUsedAt
+			lastUses[i] = c.LastUsedAt.UnixMicro()
 		}
 	}
 	_, err := s.db.ExecContext(ctx, `
@@ -54,8 +55,10 @@ func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
 			ON CONFLICT (replica) DO UPDATE SET last = excluded.last, at = excluded.at WHERE f.last < excluded.last
 			RETURNING replica
 		), counts AS (
-			SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::text[], $7::text[])
-				AS c (key_id, hour, accepted, refused, last_used_at, address, user_agent)
+			SELECT key_id, to_timestamp(hour) AS hour, accepted, refused,
+				timestamptz 'epoch' + nullif(last_use, 0) * interval '1 microsecond' AS last_used_at, address, user_agent
+			FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[])
+				AS c (key_id, hour, accepted, refused, last_use, address, user_agent)
 		), living AS MATERIALIZED (
 			SELECT id, org_id FROM api_keys WHERE id = ANY ($1::uuid[]) AND EXISTS (SELECT FROM once)
 			ORDER BY id FOR KEY SHARE SKIP LOCKED

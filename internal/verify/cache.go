@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"sync"
 
 	"github.com/google/uuid"
@@ -193,7 +194,10 @@ func (s *shared) one(t terms) *terms {
 
 // hash is of all that the terms say, so that only equal ones have the same. PostgreSQL's text holds no NUL.
 func (t terms) hash() hash {
-	text := fmt.Appendf(nil, "%s\x00%s\x00%s\x00%t\x00", t.status, t.environment, t.ownerRole, t.ownerActive)
+	text := strconv.AppendBool(nil, t.ownerActive)
+	for _, word := range []string{string(t.status), string(t.environment), string(t.ownerRole)} {
+		text = append(append(text, word...), 0)
+	}
 	for _, scope := range t.scopes {
 		text = append(append(text, scope...), 0)
 	}

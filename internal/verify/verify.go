@@ -231,17 +231,29 @@ func (v *Verifier) judge(ctx context.Context, plaintext string, q Question) (Cod
 
 // ask reads a key from the database when its turn comes, and says when that was.
 func (v *Verifier) ask(ctx context.Context, h hash) (store.KnownKey, time.Time, error) {
+	if err := v.takeTurn(ctx); err != nil {
+		return store.KnownKey{}, time.Time{}, err
+	}
+	defer func() { <-v.asking }()
+	asked := time.Now()
+	known, err := v.store.KeyByHash(ctx, h)
+	return known, asked, err
+}
+
+func (v *Verifier) takeTurn(ctx context.Context) error {
+	select {
+	case v.asking <- struct{}{}:
+		return nil
+	default: // only who has to wait needs a timer
+	}
 	waiting, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
 	select {
 	case v.asking <- struct{}{}:
-		defer func() { <-v.asking }()
+		return nil
 	case <-waiting.Done():
-		return store.KnownKey{}, time.Time{}, fmt.Errorf("%w: too many verifications wait for it", store.ErrUnavailable)
+		return fmt.Errorf("%w: too many verifications wait for it", store.ErrUnavailable)
 	}
-	asked := time.Now()
-	known, err := v.store.KeyByHash(ctx, h)
-	return known, asked, err
 }
 
 // judge says what a key is good for at a time. A nil entry is an unknown key.
