@@ -92,7 +92,7 @@ func Email(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text = strings.ToLower(norm.NFKC.String(text))
+	text = norm.NFKC.String(strings.ToLower(norm.NFKC.String(text))) // a small letter can join an accent that its capital could not
 	at := strings.LastIndexByte(text, '@')
 	if at < 1 || at == len(text)-1 || len(text) > 254 || strings.ContainsAny(text, " \t,;<>") {
 		return "", errEmail

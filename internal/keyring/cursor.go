@@ -5,6 +5,7 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
+	"strings"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
@@ -47,7 +48,7 @@ func (c cursors) open(orgID string, list []byte, cursor string) (apikey.Position
 		return apikey.Position{}, nil
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
-	if err != nil {
+	if err != nil || strings.ContainsAny(cursor, "\r\n") { // base64 would pass over them
 		return apikey.Position{}, ErrCursor
 	}
 	text, err := c.aead.Open(nil, nil, sealed, list)
