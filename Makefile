@@ -64,6 +64,17 @@ test-gateways: generate node_modules/.installed ## Send traffic through nginx an
 	@sh internal/gateways/install.sh
 	go test -count=1 -timeout 5m ./internal/gateways
 
+FUZZTIME ?= 10s
+
+# go test fuzzes one target of one package at a time.
+.PHONY: fuzz
+fuzz: generate ## Fuzz every parser of what comes from outside, each for FUZZTIME (10s)
+	@for package in $$(grep -rl '^func Fuzz' --include='*_test.go' cmd handlers internal store | xargs -n 1 dirname | sort -u); do \
+		for target in $$(go test -list '^Fuzz' ./$$package | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
+		done; \
+	done
+
 .PHONY: bench
 bench: node_modules/.installed ## Compare pages of a list of a million keys with those of a thousand; takes some minutes
 	go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./store

@@ -121,6 +121,8 @@ func idempotencyKey(c echo.Context) (string, error) {
 	switch {
 	case len(values) == 0:
 		return "", nil
+	case apikey.SignatureIn(values[0]) != "": // it would be stored
+		return "", input.Problems{"Idempotency-Key": "This is a whole API key. Draw a random name for the request instead."}
 	case len(values) == 1 && values[0] != "" && plain(values[0]) && utf8.RuneCountInString(values[0]) <= 255:
 		return values[0], nil
 	}

@@ -101,9 +101,10 @@ func viewerOf(c echo.Context) views.Viewer {
 
 func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
 
-// visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear.
+// visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear, and
+// holds no key: it is stored.
 func visitor(c echo.Context) keyring.Visitor {
-	agent := c.Request().UserAgent()
+	agent := apikey.Redact(c.Request().UserAgent())
 	return keyring.Visitor{Address: c.RealIP(), UserAgent: strings.ToValidUTF8(agent[:min(len(agent), 300)], "")}
 }
 
