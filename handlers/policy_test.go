@@ -3,12 +3,16 @@ package handlers
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
@@ -78,6 +82,157 @@ func TestEveryChangeIsMadeByPost(t *testing.T) {
 		}
 		if r.method == post && r.policy.kind == machine {
 			t.Errorf("%s %s: a probe changes nothing", r.method, r.path)
+		}
+	}
+}
+
+// documentedScope is what the contract says that a key must hold for a route; "" for what no key may.
+func documentedScope(r route) string {
+	verb := "write"
+	if r.method == get {
+		verb = "read"
+	}
+	switch noun := strings.Split(r.path, "/")[2]; {
+	case r.path == verifyPath:
+		return "verify:api-keys"
+	case strings.Contains(r.path, "/api-keys"):
+		return verb + ":api-keys"
+	case noun == "auth" || noun == "members":
+		return ""
+	case noun == "audit-events":
+		return "read:audit"
+	}
+	return verb + ":config"
+}
+
+// TestEveryAPIRouteRefusesTheWrongProgram walks the programs' part of the table: no credential, a bad one, a lesser role, a
+// key without the scope, a key whose owner has lost the role, a browser's cookie, another organisation's ids.
+func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
+	databaseURL := storetest.URL(t)
+	s, err := store.Open(t.Context(), databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	here := siteOver(t, s)
+	here.org = storetest.Organisation(t, s)
+	key, plaintext := here.key(here.org.Admin, "read:chat")
+
+	sessions := map[account.Role]*client{}
+	for _, actor := range []account.Actor{here.org.Owner, here.org.Admin, here.org.Support, here.org.Member} {
+		sessions[actor.Role] = here.with(here.token(actor))
+	}
+	browser := here.as(here.org.Owner)
+	_, all := here.key(here.org.Owner, apikey.All)
+	keys := map[string]*client{} // of the owner, with every scope but one
+	catalogue, err := here.keyring.Catalogue(t.Context(), here.org.Owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range catalogue.ScopeNames() {
+		others := slices.DeleteFunc(catalogue.ScopeNames(), func(name string) bool { return name == scope })
+		_, secret := here.key(here.org.Owner, others...)
+		keys[scope] = here.with(secret)
+	}
+	// Keys with every scope, of owners who were admins when they were made.
+	fallen := map[string]*client{}
+	for name, change := range map[string]string{"support": `role = 'support'`, "member": `role = 'member'`, "suspended": `status = 'suspended'`, "removed": `status = 'removed'`} {
+		org := storetest.Organisation(t, s)
+		_, secret := here.key(org.Admin, catalogue.ScopeNames()...)
+		if _, err := storetest.DB(t, databaseURL).ExecContext(t.Context(), `UPDATE members SET `+change+` WHERE id = $1`, org.Admin.MemberID); err != nil {
+			t.Fatal(err)
+		}
+		fallen[name] = here.with(secret)
+	}
+	other := storetest.Organisation(t, s)
+	foreign := map[string]string{"members": other.Owner.MemberID}
+	stranger, _ := here.key(other.Owner, "read:chat")
+	foreign["api-keys"] = stranger.ID
+	err = s.Mutate(t.Context(), other.Owner, account.CreateProfile, func(tx *store.Tx) ([]audit.Change, error) {
+		profile, err := tx.InsertProfile(apikey.Profile{Name: "theirs", DefaultThreshold: 50})
+		if err != nil {
+			return nil, err
+		}
+		workspace, err := tx.InsertWorkspace("theirs")
+		if err != nil {
+			return nil, err
+		}
+		process, err := tx.InsertProcess(workspace.ID, "theirs")
+		foreign["bias-profiles"], foreign["workspaces"], foreign["processes"] = profile.ID, workspace.ID, process.ID
+		return []audit.Change{{Subject: audit.Subject{Kind: "profile", ID: profile.ID, Name: profile.Name}}}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	bodies := map[string]object{ // good ones, so that nothing else is wrong with the requests
+		verifyPath: {"key": plaintext}, "/v1/api-keys": {"name": "x", "scopes": []string{"read:chat"}}, "/v1/processes/:id/api-keys": {"name": "x", "scopes": []string{"read:chat"}},
+		"/v1/api-keys/:id": {"name": "x"}, "/v1/api-keys/:id/rotate": {"graceSeconds": 0},
+	}
+	walked := 0
+	for _, r := range apiRoutes {
+		if r.policy.kind != program {
+			continue
+		}
+		walked++
+		var body any
+		if known, ok := bodies[r.path]; ok && (r.method == post || r.method == patch) {
+			body = known
+		}
+		call := func(c *client, id string) reply { return c.call(r.method, strings.ReplaceAll(r.path, ":id", id), body) }
+		where := r.method + " " + r.path
+		for name, c := range map[string]*client{"nobody": here.client(), "a bad key": here.with(plaintext[:58] + "!"), "a key that is nobody's": here.with(apikey.NewPlaintext(apikey.Live).Reveal()),
+			"a bad token": here.with("eyJhbGciOiJub25lIn0.e30."), "a password": here.client("Authorization", "Basic YTpi"), "two keys": here.client("X-Api-Key", all, "Authorization", "Bearer "+all)} {
+			got := call(c, key.ID).expect(t, where+" by "+name, 401, "unauthorized")
+			if !strings.HasPrefix(got.header.Get("WWW-Authenticate"), `Bearer realm="`) {
+				t.Errorf("%s by %s: the challenge is %q", where, name, got.header.Get("WWW-Authenticate"))
+			}
+		}
+		for _, header := range []map[string]string{nil, {"Sec-Fetch-Site": ""}, {"Sec-Fetch-Site": "", "Origin": "http://localhost"}} {
+			if got := browser.send(r.method, strings.ReplaceAll(r.path, ":id", key.ID), nil, header); got.status != 401 {
+				t.Errorf("%s: an owner's cookie gets %d", where, got.status)
+			}
+		}
+		for role, c := range sessions {
+			if !slices.Contains(account.RolesFor(r.policy.action), role) {
+				call(c, key.ID).expect(t, where+" by "+string(role), 403, "forbidden")
+			}
+		}
+		scope := account.ScopeFor(r.policy.action)
+		if want := documentedScope(r); scope != want {
+			t.Errorf("%s takes the scope %q, and the contract says %q", where, scope, want)
+		}
+		if scope == "" { // nothing for keys
+			call(here.with(all), key.ID).expect(t, where+" by a key with every scope", 403, "forbidden")
+		} else {
+			got := call(keys[scope], key.ID).expect(t, where+" by a key with every scope but "+scope, 403, "forbidden")
+			if !strings.Contains(got.header.Get("WWW-Authenticate"), `error="insufficient_scope", scope="`+scope+`"`) {
+				t.Errorf("%s: the challenge is %q", where, got.header.Get("WWW-Authenticate"))
+			}
+		}
+		for name, c := range fallen {
+			if role := account.Role(name); !slices.Contains(account.RolesFor(r.policy.action), role) {
+				call(c, stranger.ID).expect(t, where+" by a key of an owner who is "+name+" now", 403, "forbidden")
+			}
+		}
+		if strings.Contains(r.path, ":id") {
+			noun := strings.Split(r.path, "/")[2]
+			if foreign[noun] == "" {
+				t.Fatalf("%s: the walk knows no foreign id of %s", where, noun)
+			}
+			caller := sessions[account.Owner]
+			theirs := call(caller, foreign[noun]).expect(t, where+" with another organisation's id", 404, "not_found")
+			if random := call(caller, uuid.NewString()); random.status != 404 || random.body != theirs.body {
+				t.Errorf("%s: another organisation's id gets %s, a random one %d %s", where, theirs.body, random.status, random.body)
+			}
+		}
+	}
+	if walked < 20 {
+		t.Errorf("%d routes were walked", walked)
+	}
+	for id, who := range map[string]account.Actor{key.ID: here.org.Owner, stranger.ID: other.Owner} {
+		if after, err := here.keyring.Key(t.Context(), who, id); err != nil || after.Version != 1 {
+			t.Errorf("the walk changed a key: %+v, %v", after, err)
 		}
 	}
 }
