@@ -45,7 +45,7 @@ func FuzzRedact(f *testing.F) {
 			text = key[:20] + ":" + key[21:]
 		}
 		redacted := Redact(before + text + after)
-		if pass := key[21:]; strings.Contains(redacted, pass) && !strings.Contains(before+after, pass) {
+		if pass := key[21:]; strings.Contains(redacted, pass) && !strings.Contains(before+after, pass[:32]) { // to which the signature would be added
 			t.Fatalf("%q comes out as %q", before+text+after, redacted)
 		}
 		if SignatureIn(before+text+after) == "" || SignatureIn(redacted) != "" || Redact(redacted) != redacted {

@@ -8,8 +8,8 @@ import (
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
-// FuzzCursor opens any text as a place in any list: only what was sealed for that very list opens, as it was sealed.
-func FuzzCursor(f *testing.F) {
+// FuzzSealedPosition opens any text as a place in any list: only what was sealed for that very list opens, as it was sealed.
+func FuzzSealedPosition(f *testing.F) {
 	c := newCursors([32]byte{1, 2, 3})
 	place := apikey.Position{Value: "a name", ID: "01980000-0000-7000-8000-000000000000", Backward: true}
 	// What c.seal("org", []byte("list"), &place) once gave: fuzzing runs in several processes, which must agree on it.
