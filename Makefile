@@ -76,7 +76,8 @@ fuzz: generate ## Fuzz every parser of what comes from outside, each for FUZZTIM
 	done
 
 .PHONY: bench
-bench: node_modules/.installed ## Compare pages of a list of a million keys with those of a thousand; takes some minutes
+bench: generate node_modules/.installed ## Measure what a verification costs, and pages of a list of a million keys against those of a thousand; takes some minutes
+	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
 	go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./store
 
 .PHONY: lint
