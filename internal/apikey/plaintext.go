@@ -111,8 +111,7 @@ func (p Plaintext) Environment() Environment {
 
 // Hash is the SHA-256 of the whole plaintext: what is stored, and what a key is looked up by.
 func (p Plaintext) Hash() [sha256.Size]byte {
-	var text [plaintextLen]byte // unlike []byte(p.text) it needs no allocation
-	return sha256.Sum256(text[:copy(text[:], p.text)])
+	return sha256.Sum256(append(make([]byte, 0, plaintextLen), p.text...)) // unlike []byte(p.text) it needs no allocation
 }
 
 const redacted = "[redacted API key]"
@@ -144,7 +143,7 @@ func randomIndex() byte {
 
 // checksum is the CRC32 of the body in six base62 digits.
 func checksum(body string) (digits [checksumLength]byte) {
-	sum := crc32.ChecksumIEEE([]byte(body))
+	sum := crc32.ChecksumIEEE(append(make([]byte, 0, plaintextLen), body...))
 	for i := len(digits) - 1; i >= 0; i-- {
 		digits[i], sum = base62[sum%62], sum/62
 	}
