@@ -254,6 +254,9 @@ func (h *handler) apiUpdateKey(c echo.Context) error {
 		}
 		edit.Status = &status
 	}
+	if edit == (keyring.KeyEdit{}) {
+		return refuse(http.StatusBadRequest, "Send at least one field to change.")
+	}
 	row, err := h.keyring.EditKey(c.Request().Context(), actorOf(c), c.Param("id"), edit)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 // is written from the product's pages "Roles" and "The life of a key", and knows nothing of the code, says beforehand
 // what each call must answer and how each key stands after it. `-rapid.checks=1000` tries for longer.
 func TestNoSequenceOfCallsLeavesTheLifeOfAKey(t *testing.T) {
-	unlessGiven(t, "rapid.checks", "40")
+	unlessGiven(t, "rapid.checks", "25")
 	unlessGiven(t, "rapid.steps", "80")
 	s := storetest.New(t)
 	clock := &stoppedClock{}
@@ -495,6 +495,9 @@ func (w *world) edit(r *rapid.T) {
 			}
 			after.owner = to
 		}
+	}
+	if len(body) == 0 {
+		reasons = append(reasons, 400)
 	}
 	if status := k.statusAt(now); status != "active" && status != "inactive" {
 		reasons = append(reasons, 409)
