@@ -146,6 +146,7 @@ func (l *ledger) send(ctx context.Context) error {
 		}
 		l.frozen, l.tries = l.frozen[1:], 0
 	}
+	l.frozen = nil // what is behind the slice holds the batches that were sent
 	l.since.Store(nil)
 	return nil
 }
@@ -168,7 +169,7 @@ func (l *ledger) freeze() {
 			p.mu.Unlock()
 			continue
 		}
-		p.tallies = make(map[hourOfKey]*tally, len(tallies)) // the next half second will be like the last
+		p.tallies = map[hourOfKey]*tally{}
 		p.mu.Unlock()
 		if oldest := l.since.Load(); oldest == nil || since.Before(*oldest) {
 			l.since.Store(&since)
