@@ -4,7 +4,7 @@ import "context"
 
 // CheckURL says what is wrong with a database's address, without connecting; the error never repeats its password.
 func CheckURL(databaseURL string) error {
-	db, err := connect(databaseURL, patience)
+	db, err := connect(databaseURL, patience, 1)
 	if err != nil {
 		return err
 	}
@@ -13,7 +13,7 @@ func CheckURL(databaseURL string) error {
 
 // Probe says whether a database answers at the address, within the store's time limit; ErrUnavailable when it does not.
 func Probe(ctx context.Context, databaseURL string) error {
-	db, err := connect(databaseURL, patience)
+	db, err := connect(databaseURL, patience, 1)
 	if err != nil {
 		return err
 	}

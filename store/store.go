@@ -11,6 +11,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -31,11 +32,18 @@ const (
 	patience = 2 * time.Second
 
 	maxConnections = 20
+
+	// LookUps is how many keys are looked up for verification at once, on connections of their own: neither do pages
+	// wait for a crowd of unknown keys, nor gateways for a crowd of pages.
+	LookUps = 12
+	// lookUpPatience is as patience is. Gateways wait for the answer.
+	lookUpPatience = time.Second
 )
 
 // Store is the database.
 type Store struct {
 	db     *sqlx.DB
+	lookUp *sqlx.DB // for byHash alone
 	url    string
 	secret [32]byte
 	byHash *sql.Stmt // database/sql prepares it again on each new connection
@@ -45,24 +53,28 @@ type Store struct {
 
 // Open connects to a migrated database and reads the installation's secret, which it draws on first use.
 func Open(ctx context.Context, databaseURL string) (*Store, error) {
-	db, err := connect(databaseURL, patience)
+	db, err := connect(databaseURL, patience, maxConnections)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
+	lookUp, err := connect(databaseURL, lookUpPatience, LookUps)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{db: db, lookUp: lookUp, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
 	if err := s.readSecret(ctx); err != nil {
-		_ = db.Close()
+		_ = s.Close()
 		return nil, fmt.Errorf("reading the installation's secret: %w", tidy(err))
 	}
-	if s.byHash, err = db.PrepareContext(ctx, byHashQuery); err != nil {
-		_ = db.Close()
+	if s.byHash, err = lookUp.PrepareContext(ctx, byHashQuery); err != nil {
+		_ = s.Close()
 		return nil, fmt.Errorf("preparing to verify keys: %w", tidy(err))
 	}
 	return s, nil
 }
 
 // Close closes every connection.
-func (s *Store) Close() error { return s.db.Close() }
+func (s *Store) Close() error { return errors.Join(s.lookUp.Close(), s.db.Close()) }
 
 // Secret is a key for one purpose, drawn from the installation's secret: the same on every replica, and of no use for
 // another purpose (HKDF, RFC 5869).
@@ -115,7 +127,7 @@ func (s *Store) readSecret(ctx context.Context) error {
 
 // Migrate brings the schema up to date, under a lock: of two replicas that start at once the second waits.
 func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
-	db, err := connect(databaseURL, 0)
+	db, err := connect(databaseURL, 0, maxConnections)
 	if err != nil {
 		return 0, err
 	}
@@ -132,8 +144,8 @@ func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
 	return len(results), tidy(err)
 }
 
-// connect opens a pool. A limit bounds every statement, lock and read from the network; 0 means no bound.
-func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
+// connect opens a pool of so many connections at most. A limit bounds every statement, lock and read from the network; 0 means no bound.
+func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error) {
 	dsn, err := dataSource(databaseURL, limit)
 	if err != nil {
 		return nil, err
@@ -146,8 +158,8 @@ func connect(databaseURL string, limit time.Duration) (*sqlx.DB, error) {
 		connector.Dialer(dialer{limit + 500*time.Millisecond}) // the server's own time-outs come first
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
-	db.SetMaxOpenConns(maxConnections)
-	db.SetMaxIdleConns(maxConnections) // below the open limit, connections would be opened and closed all the time
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most) // below the open limit, connections would be opened and closed all the time
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db, nil
 }

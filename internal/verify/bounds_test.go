@@ -16,7 +16,9 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
 func randomHash() (h hash) {
@@ -190,6 +192,48 @@ func TestCountingGoesOnWhileCountsAreTakenAway(t *testing.T) {
 	}
 	if sum != counters*n {
 		t.Errorf("%d of %d uses are in the batches", sum, counters*n)
+	}
+}
+
+// TestOneCountThatCantBeStoredTakesNoOtherWithIt: what the database refuses is lost alone.
+func TestOneCountThatCantBeStoredTakesNoOtherWithIt(t *testing.T) {
+	t.Parallel()
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	ring := keyring.New(s)
+	l := newLedger(s)
+	var counts []store.UsageCount
+	for i := range 5 {
+		key, _, err := ring.IssueKey(t.Context(), org.Owner, keyring.KeyDraft{Name: "x", Scopes: []string{"read:chat"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts = append(counts, store.UsageCount{KeyID: key.ID, Hour: s.Now(), Accepted: 1, LastUsedAt: s.Now()})
+		if i == 2 {
+			counts[i].UserAgent = "\x00" // which nothing that is counted can have
+		}
+	}
+	l.queue(counts)
+	for range 20 * flushTries {
+		if l.flush(t.Context()) == nil {
+			break
+		}
+	}
+	if l.lost.Load() != 1 || len(l.frozen) > 0 {
+		t.Errorf("%d uses are lost, %d batches wait", l.lost.Load(), len(l.frozen))
+	}
+	for i, c := range counts {
+		days, err := s.KeyUsage(t.Context(), org.ID, c.KeyID, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := int64(0)
+		for _, d := range days {
+			sum += d.Accepted
+		}
+		if want := int64(min(1, max(i-2, 2-i))); sum != want {
+			t.Errorf("use %d was counted %d times, want %d", i, sum, want)
+		}
 	}
 }
 

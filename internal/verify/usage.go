@@ -138,11 +138,17 @@ func (l *ledger) send(ctx context.Context) error {
 		err := l.store.AddUsage(ctx, l.frozen[0])
 		if err != nil {
 			l.failures.Add(1)
-			// What the database itself refuses was not counted, and would stop all that comes after it for ever.
 			if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil || l.tries < flushTries {
 				return err
 			}
-			l.lost.Add(total(l.frozen[0]))
+			// What the database itself refuses was not counted, and would stop all that comes after it for ever. The halves
+			// are sent as batches of their own, until the one count is lost that can't be written down.
+			if refused := l.frozen[0].Counts; len(refused) > 1 {
+				l.queue(refused[:len(refused)/2])
+				l.queue(refused[len(refused)/2:])
+			} else {
+				l.lost.Add(total(l.frozen[0]))
+			}
 		}
 		l.frozen, l.tries = l.frozen[1:], 0
 	}
@@ -178,17 +184,22 @@ func (l *ledger) freeze() {
 			c := store.UsageCount{KeyID: place.key.String(), Hour: time.Unix(place.hour*3600, 0), Accepted: t.accepted, Refused: t.refused,
 				LastUsedAt: t.lastUsedAt, UserAgent: t.userAgent}
 			if t.address.IsValid() {
-				c.Address = t.address.Unmap().String()
+				c.Address = t.address.Unmap().WithZone("").String()
 			}
 			counts = append(counts, c)
 		}
 	}
 	for len(counts) > 0 {
 		n := min(len(counts), batchSize)
-		l.number++
-		l.frozen = append(l.frozen, store.UsageBatch{Replica: l.replica, Number: l.number, Counts: counts[:n]})
+		l.queue(counts[:n])
 		counts = counts[n:]
 	}
+}
+
+// queue gives counts a number, behind all that are on their way.
+func (l *ledger) queue(counts []store.UsageCount) {
+	l.number++
+	l.frozen = append(l.frozen, store.UsageBatch{Replica: l.replica, Number: l.number, Counts: counts})
 }
 
 // lag is how long ago the oldest use was counted that is not written down.

@@ -78,13 +78,9 @@ type Key struct {
 // was acknowledged.
 const trust = 750 * time.Millisecond
 
-const (
-	// maxAsking is how many verifications ask the database at once: most of the store's 20 connections, and not all, so
-	// that pages are still answered when a great many keys have to be looked up.
-	maxAsking = 16
-	// askPatience is how long one waits for its turn. With what a silent network takes, 2.5 s, it is answered within 3 s.
-	askPatience = 500 * time.Millisecond
-)
+// askPatience is how long a verification waits for its turn at the database. With what a silent network takes, 1.5 s, it
+// is answered within 3 s.
+const askPatience = 500 * time.Millisecond
 
 // Verifier answers for one replica.
 type Verifier struct {
@@ -102,7 +98,7 @@ type Verifier struct {
 
 // New makes a verifier. Until Run has heard from the database it asks it every time.
 func New(s *store.Store, log *slog.Logger) *Verifier {
-	v := &Verifier{store: s, log: log, cache: newCache(), ledger: newLedger(s), asking: make(chan struct{}, maxAsking),
+	v := &Verifier{store: s, log: log, cache: newCache(), ledger: newLedger(s), asking: make(chan struct{}, store.LookUps),
 		verdicts: map[Code]*atomic.Int64{}}
 	for _, code := range Codes {
 		v.verdicts[code] = &atomic.Int64{}
