@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -18,7 +19,7 @@ import (
 )
 
 const (
-	maxBody  = 64 << 10 // bytes of a request's JSON
+	maxBody  = 64 << 10 // bytes of a request's body
 	maxDepth = 8        // of arrays and objects in it; no request of ours nests more than two
 )
 
@@ -38,6 +39,9 @@ func respond(c echo.Context, status int, answer any) error {
 // unknown or repeated field, nothing after the value, no broken Unicode (RFC 7493). The error is a *refusal, or
 // input.Problems for a field of the wrong type.
 func readJSON[T any](c echo.Context) (request T, err error) {
+	if err := knownQuery(c); err != nil {
+		return request, err
+	}
 	body, err := readBody(c)
 	if err != nil {
 		return request, err
@@ -58,13 +62,9 @@ func readBody(c echo.Context) ([]byte, error) {
 	if r.Header.Get(echo.HeaderContentEncoding) != "" {
 		return nil, refuse(http.StatusUnsupportedMediaType, "Send the body as it is, not compressed.")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
-	var known *echo.HTTPError
-	var tooLarge *http.MaxBytesError
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody)) // the gateways' door has not read it yet
 	switch {
-	case errors.As(err, &known):
-		return nil, known
-	case errors.As(err, &tooLarge):
+	case tooLarge(err):
 		return nil, refuse(http.StatusRequestEntityTooLarge, "")
 	case err != nil:
 		return nil, refuse(http.StatusBadRequest, "The body ended before it was complete. Send it again.")
@@ -72,9 +72,45 @@ func readBody(c echo.Context) ([]byte, error) {
 	return body, nil
 }
 
+// receive takes a request's body in before the clock of its questions to the database starts: a slow client is no
+// outage. What is wrong with the body is told to whoever reads it.
+func receive(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if r := c.Request(); r.ContentLength != 0 {
+			body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
+			r.Body = io.NopCloser(&received{*bytes.NewReader(body), err})
+		}
+		return next(c)
+	}
+}
+
+// received is what came of a body, and what ended it.
+type received struct {
+	bytes.Reader
+	err error // nil at its end
+}
+
+func (r *received) Read(into []byte) (int, error) {
+	n, err := r.Reader.Read(into)
+	if err == io.EOF && r.err != nil {
+		err = r.err
+	}
+	return n, err
+}
+
+func tooLarge(err error) bool {
+	var limit *http.MaxBytesError
+	return errors.As(err, &limit)
+}
+
 func decode(body []byte, into any) error {
 	if tooDeep(body) {
 		return refuse(http.StatusBadRequest, fmt.Sprintf("The JSON nests too deep: %d levels at most.", maxDepth))
+	}
+	if bytes.Contains(body, []byte("null")) {
+		if err := refuseNulls(body, into); err != nil {
+			return err
+		}
 	}
 	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
 	var syntactic *jsontext.SyntacticError
@@ -95,6 +131,28 @@ func decode(body []byte, into any) error {
 	return refuse(http.StatusBadRequest, "The body is not valid JSON.")
 }
 
+// refuseNulls refuses null where a field does not take it. A program that has no value for graceSeconds or for a
+// restriction shall hear of it.
+func refuseNulls(body []byte, into any) error {
+	var sent map[string]jsontext.Value
+	if err := json.Unmarshal(body, &sent); err != nil {
+		return nil // what is no object at all, decode will tell
+	}
+	if sent == nil {
+		return refuse(http.StatusBadRequest, "Send one JSON object.")
+	}
+	problems := input.Problems{}
+	for name, value := range sent {
+		if value.Kind() == 'n' && !slices.Contains(takesNull[reflect.TypeOf(into).Elem()], name) {
+			problems[clip(name)] = "Send a value, or leave the field out."
+		}
+	}
+	return problems.Err()
+}
+
+// takesNull names the fields of requests that may be null.
+var takesNull = map[reflect.Type][]string{reflect.TypeFor[UpdateAPIKeyRequest](): {"biasProfileId"}}
+
 // tooDeep looks at the nesting before anything is made of the text.
 func tooDeep(body []byte) bool {
 	if bytes.Count(body, []byte{'['})+bytes.Count(body, []byte{'{'}) <= maxDepth {
@@ -114,9 +172,14 @@ func tooDeep(body []byte) bool {
 // fieldOf is the field of a request that a place in its JSON belongs to; what a program made up is cut short.
 func fieldOf(place jsontext.Pointer) string {
 	for token := range place.Tokens() {
-		return token[:min(len(token), 100)]
+		return clip(token)
 	}
 	return ""
+}
+
+// clip shortens what somebody made up, in whole characters.
+func clip(text string) string {
+	return strings.ToValidUTF8(text[:min(len(text), 100)], "")
 }
 
 // kindOf says what a field takes.

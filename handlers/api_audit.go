@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -38,27 +37,25 @@ func (h *handler) apiListEvents(c echo.Context) error {
 }
 
 func readEventFilter(c echo.Context) (audit.Filter, error) {
-	if err := unknownFields(c, "action", "actorId", "subjectId", "keyId", "from", "to", "cursor", "limit"); err != nil {
+	if err := knownQuery(c, "action", "actorId", "subjectId", "keyId", "from", "to", "cursor", "limit"); err != nil {
 		return audit.Filter{}, err
 	}
 	filter := audit.Filter{Action: account.Action(c.QueryParam("action"))}
 	problems := input.Problems{}
 	for name, into := range map[string]*string{"actorId": &filter.ActorID, "subjectId": &filter.SubjectID, "keyId": &filter.KeyID} {
 		if text := c.QueryParam(name); text != "" {
-			id, err := uuid.Parse(text)
-			if err != nil {
-				problems[name] = "Send an id, which is a UUID."
-			}
-			*into = id.String()
+			id, err := input.ID(text)
+			problems.Add(name, err)
+			*into = id
 		}
 	}
 	for name, into := range map[string]*time.Time{"from": &filter.From, "to": &filter.To} {
 		if text := c.QueryParam(name); text != "" {
 			at, err := time.Parse(time.RFC3339, text)
-			if err != nil || at.Year() < 1 || at.Year() > 9999 {
+			if at = at.UTC(); err != nil || at.Year() < 1 || at.Year() > 9999 {
 				problems[name] = "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."
 			}
-			*into = at.UTC()
+			*into = at
 		}
 	}
 	return filter, problems.Err()

@@ -36,6 +36,9 @@ func (h *handler) apiLogIn(c echo.Context) error {
 // jwks are the public keys of session tokens. Whoever keeps the answer for as long as it says knows every key that
 // signs meanwhile.
 func (h *handler) jwks(c echo.Context) error {
+	if err := knownQuery(c); err != nil {
+		return err
+	}
 	found, err := h.keyring.JWKS(c.Request().Context())
 	if err != nil {
 		return err
@@ -49,6 +52,9 @@ func (h *handler) jwks(c echo.Context) error {
 }
 
 func (h *handler) apiLogOut(c echo.Context) error {
+	if err := knownQuery(c); err != nil {
+		return err
+	}
 	actor := actorOf(c)
 	if err := h.keyring.EndSession(c.Request().Context(), actor, actor.SessionID); err != nil {
 		return err

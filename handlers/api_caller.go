@@ -26,6 +26,8 @@ var (
 		challenge: `error="invalid_request", error_description="more than one credential"`}
 	errCredential = &refusal{status: http.StatusUnauthorized, message: "The Authorization header can't be read. Send Bearer with a key or a token, or Basic with the key's user and pass.",
 		challenge: `error="invalid_request", error_description="unreadable credential"`}
+	errKeyGone = &refusal{status: http.StatusUnauthorized, message: "The API key is not accepted any more.",
+		challenge: `error="invalid_token", error_description="the API key is not accepted any more"`}
 	errToken = &refusal{status: http.StatusUnauthorized, message: "The session token has expired or was never good. Log in again.",
 		challenge: `error="invalid_token", error_description="the session token is not good"`}
 )
@@ -71,7 +73,7 @@ func readAuthorization(text string) (credential, error) {
 		return credential{token: value}, nil
 	case strings.EqualFold(scheme, "Basic"):
 		text, err := base64.StdEncoding.DecodeString(value)
-		if user, pass, ok := strings.Cut(string(text), ":"); err == nil && ok {
+		if user, pass, ok := strings.Cut(string(text), ":"); err == nil && ok && !strings.Contains(pass, "_") { // cut at the last one
 			return credential{key: user + "_" + pass}, nil
 		}
 	}
@@ -147,7 +149,7 @@ func (h *handler) caller(c echo.Context) (account.Actor, error) {
 		}
 		actor, err := h.keyring.KeyActor(ctx, visitor(c), key.OrgID, key.ID)
 		if errors.Is(err, keyring.ErrNotFound) { // it died since it was verified
-			err = refusedKey(verify.NotFound, nil)
+			err = errKeyGone
 		}
 		return actor, err
 	case shown.token != "":

@@ -69,6 +69,9 @@ func respondOne[F, T any](c echo.Context, found F, err error, say func(F) T) err
 	if err != nil {
 		return err
 	}
+	if err := knownQuery(c); err != nil {
+		return err
+	}
 	return respond(c, http.StatusOK, say(found))
 }
 
@@ -77,7 +80,7 @@ func respondAll[F, T any](c echo.Context, found []F, err error, say func(F) T) e
 	if err != nil {
 		return err
 	}
-	if err := unknownFields(c); err != nil {
+	if err := knownQuery(c); err != nil {
 		return err
 	}
 	items := make([]T, len(found))

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -54,7 +53,9 @@ func (h *handler) failProgram(c echo.Context, err error) {
 		if requestID(c) == "" { // the gateways' door gives none
 			c.Response().Header().Set(echo.HeaderXRequestID, rand.Text())
 		}
-		h.logFailure(c, err)
+		if !forGateways(c.Request().URL.Path) || r.status != http.StatusServiceUnavailable { // an outage is logged once, and measured
+			h.logFailure(c, err)
+		}
 	}
 	answer, known := answers[r.status]
 	if !known { // what the HTTP library itself refuses
@@ -77,6 +78,7 @@ func (h *handler) failProgram(c echo.Context, err error) {
 	}
 	if err := respond(c, r.status, said); err != nil {
 		h.log.Error("an error could not be answered", "error", err, "request", requestID(c))
+		_ = c.JSONBlob(http.StatusInternalServerError, []byte(`{"error":{"code":"internal_error","message":"Something went wrong here."}}`)) // but never with a 200
 	}
 }
 
@@ -146,12 +148,16 @@ func lacking(action account.Action) *refusal {
 	return r
 }
 
-// unknownFields refuses a query that asks for something that the list does not know: it would answer another question.
-func unknownFields(c echo.Context, known ...string) error {
+// knownQuery refuses a query that asks for something that the call does not know, or for one thing twice: the answer
+// would be to another question.
+func knownQuery(c echo.Context, known ...string) error {
 	problems := input.Problems{}
-	for name := range maps.Keys(c.QueryParams()) {
-		if !slices.Contains(known, name) {
-			problems[name[:min(len(name), 100)]] = "There is no such parameter."
+	for name, values := range c.QueryParams() {
+		switch {
+		case !slices.Contains(known, name):
+			problems[clip(name)] = "There is no such parameter."
+		case len(values) > 1:
+			problems[clip(name)] = "Send this parameter once."
 		}
 	}
 	return problems.Err()

@@ -1,14 +1,15 @@
 package handlers
 
 import (
+	"errors"
 	"math"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -78,7 +79,7 @@ func (h *handler) apiIssueProcessKey(c echo.Context) error {
 		return err
 	}
 	return h.issueKey(c, func(draft *keyring.KeyDraft) error {
-		if asked, err := uuid.Parse(draft.ProcessID); draft.ProcessID != "" && (err != nil || asked.String() != process.ID) {
+		if asked, err := input.ID(draft.ProcessID); draft.ProcessID != "" && (err != nil || asked != process.ID) {
 			return input.Problems{"processId": "The address names another process. Leave this field out."}
 		}
 		draft.ProcessID = process.ID
@@ -100,7 +101,7 @@ func (h *handler) issueKey(c echo.Context, settle func(*keyring.KeyDraft) error)
 		WorkspaceID: orEmpty(request.WorkspaceID), ProcessID: orEmpty(request.ProcessID), ProfileID: orEmpty(request.BiasProfileID),
 		IPAllowlist: request.IPAllowlist, Expires: orEmpty(request.ExpiresAt), RequestKey: requestKey,
 	}
-	if err := onlyTime(request.ExpiresAt); err != nil {
+	if err := errors.Join(onlyTime(request.ExpiresAt), noBlanks(request.IPAllowlist)); err != nil {
 		return err
 	}
 	if err := settle(&draft); err != nil {
@@ -136,6 +137,15 @@ func onlyTime(text *string) error {
 	}
 	if _, err := time.Parse(time.RFC3339, *text); err != nil {
 		return input.Problems{"expiresAt": "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."}
+	}
+	return nil
+}
+
+// noBlanks refuses what a variable without a value leaves in an allowlist: people leave lines empty, and an allowlist of
+// nothing lets everybody in.
+func noBlanks(allowlist []string) error {
+	if slices.ContainsFunc(allowlist, func(entry string) bool { return strings.TrimSpace(entry) == "" }) {
+		return input.Problems{"ipAllowlist": "An entry is blank. Send addresses or ranges, or [] to accept the key from everywhere."}
 	}
 	return nil
 }
@@ -178,17 +188,15 @@ func readKeyFilter(c echo.Context, processID string) (apikey.Filter, error) {
 	if processID == "" {
 		known, ids["processId"] = append(known, "processId"), &filter.ProcessID
 	}
-	if err := unknownFields(c, known...); err != nil {
+	if err := knownQuery(c, known...); err != nil {
 		return filter, err
 	}
 	problems := input.Problems{}
 	for name, into := range ids {
 		if text := c.QueryParam(name); text != "" {
-			id, err := uuid.Parse(text)
-			if err != nil {
-				problems[name] = "Send an id, which is a UUID."
-			}
-			*into = id.String()
+			id, err := input.ID(text)
+			problems.Add(name, err)
+			*into = id
 		}
 	}
 	if word := c.QueryParam("status"); word != "" {
@@ -224,6 +232,9 @@ func readCount(c echo.Context, name string, otherwise, most int) (int, error) {
 }
 
 func (h *handler) apiGetKey(c echo.Context) error {
+	if err := knownQuery(c); err != nil {
+		return err
+	}
 	row, err := h.keyring.Key(c.Request().Context(), actorOf(c), c.Param("id"))
 	if err != nil {
 		return err
@@ -236,7 +247,7 @@ func (h *handler) apiUpdateKey(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := onlyTime(request.ExpiresAt); err != nil {
+	if err := errors.Join(onlyTime(request.ExpiresAt), noBlanks(request.IPAllowlist)); err != nil {
 		return err
 	}
 	edit := keyring.KeyEdit{Name: request.Name, Expires: request.ExpiresAt, OwnerID: request.OwnerID}
@@ -269,6 +280,9 @@ func (h *handler) apiRotateKey(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := knownQuery(c); err != nil {
+		return err
+	}
 	var request RotateAPIKeyRequest
 	if c.Request().ContentLength != 0 { // without a body there is no grace period
 		if request, err = readJSON[RotateAPIKeyRequest](c); err != nil {
@@ -294,7 +308,7 @@ func (h *handler) apiRotateKey(c echo.Context) error {
 }
 
 func (h *handler) apiRevokeKey(c echo.Context) error {
-	if err := unknownFields(c, "permanent"); err != nil {
+	if err := knownQuery(c, "permanent"); err != nil {
 		return err
 	}
 	switch c.QueryParam("permanent") {
@@ -314,7 +328,7 @@ func (h *handler) apiRevokeKey(c echo.Context) error {
 }
 
 func (h *handler) apiKeyUsage(c echo.Context) error {
-	if err := unknownFields(c, "days"); err != nil {
+	if err := knownQuery(c, "days"); err != nil {
 		return err
 	}
 	days, err := readCount(c, "days", 30, 90)

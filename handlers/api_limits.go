@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -40,7 +41,11 @@ func (h *handler) limit(c echo.Context, who calling) error {
 	case who.actor.MemberID != "":
 		subject = "member " + who.actor.MemberID
 	}
-	limited, left, err := h.limits.RateLimitCtx(c.Request().Context(), subject, 1)
+	taken := 1
+	if errors.Is(who.err, keyring.ErrUnavailable) { // in an outage nobody is known, and nobody is charged
+		taken = 0
+	}
+	limited, left, err := h.limits.RateLimitCtx(c.Request().Context(), subject, taken)
 	if err != nil {
 		return err
 	}

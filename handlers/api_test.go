@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -191,6 +192,7 @@ func TestKeyIsPresentedInThreeWays(t *testing.T) {
 		"X-Api-Key":                 {s.client("X-Api-Key", secret), 200},
 		"user:pass":                 {s.client("Authorization", basic(user+":"+pass)), 200},
 		"another user, same pass":   {s.client("Authorization", basic(user[:len(user)-1]+"0:"+pass)), 401},
+		"cut at another underscore": {s.client("Authorization", basic("pk:"+secret[3:])), 401},
 		"no pass":                   {s.client("Authorization", basic(secret+":")), 401},
 		"no colon":                  {s.client("Authorization", basic(secret)), 401},
 		"not base64":                {s.client("Authorization", "Basic "+secret), 401},
@@ -290,6 +292,10 @@ func TestStrictJSON(t *testing.T) {
 		`{` + good + `,"environment":"staging"}`:                             "environment",
 		`{` + good + `,"workspaceId":"nonsense"}`:                            "workspaceId",
 		`{"name":"` + strings.Repeat("x", 101) + `","scopes":["read:chat"]}`: "name",
+		`{` + good + `,"workspaceId":null}`:                                  "workspaceId",
+		`{` + good + `,"ipAllowlist":[""]}`:                                  "ipAllowlist",
+		`{` + good + `,"ipAllowlist":[null," "]}`:                            "ipAllowlist",
+		`{` + good + `,"` + strings.Repeat("a", 99) + `é":1}`:                strings.Repeat("a", 99),
 		``:                  "",
 		`null`:              "",
 		`[]`:                "",
@@ -309,7 +315,7 @@ func TestStrictJSON(t *testing.T) {
 	}
 	for body, status := range map[string]int{
 		`{"graceSeconds":-1}`: 400, `{"graceSeconds":2147483648}`: 400, `{"graceSeconds":1e400}`: 400, `{"graceSeconds":1.5}`: 400,
-		`{"graceSeconds":"5"}`: 400, `{"graceSeconds":2592001}`: 400,
+		`{"graceSeconds":"5"}`: 400, `{"graceSeconds":null}`: 400, `{"graceSeconds":2592001}`: 400,
 	} {
 		if got := c.call(post, "/v1/api-keys/"+uuid.NewString()+"/rotate", body); got.status != status || got.text("error", "details", "fields", "graceSeconds") == "" {
 			t.Errorf("%s: %d %s", body, got.status, got.body)
@@ -329,12 +335,21 @@ func TestStrictJSON(t *testing.T) {
 		"/v1/nothing": 404, "/v1": 404, "/v1/api-keys/x/y/z": 404, "/v1/api-keys?limit=0": 400, "/v1/api-keys?limit=101": 400, "/v1/api-keys?limit=x": 400,
 		"/v1/api-keys?status=enabled": 400, "/v1/api-keys?ownerId=x": 400, "/v1/api-keys?cursor=x": 400, "/v1/api-keys?oops=1": 400, "/v1/api-keys?q=%00": 400,
 		"/v1/api-keys?q=%ff": 400, "/v1/api-keys?q=%zz": 400, "/v1/audit-events?from=x": 400, "/v1/audit-events?cursor=AAAA": 400, "/v1/scopes?x=1": 400,
-		"/v1/api-keys/%00": 400,
+		"/v1/api-keys/%00": 400, "/v1/audit-events?from=9999-12-31T23:59:59-23:59": 400, "/v1/audit-events?to=0001-01-01T00:00:00%2B23:59": 400,
+		"/v1/api-keys?limit=1&limit=2": 400, "/v1/api-keys?" + strings.Repeat("a", 99) + "%C3%A9=1": 400, "/v1/processes?x": 400,
 	} {
 		if got := c.call(get, path, nil); got.status != status || got.text("error", "code") == "" {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}
 	}
+	slip, _ := s.key(s.org.Owner, "read:chat")
+	c.call(post, "/v1/api-keys/"+slip.ID+"/rotate?graceSeconds=60", nil).expect(t, "a grace period in the address", 400, "validation_failed")
+	c.call(post, "/v1/api-keys/"+slip.ID+"/rotate", "null").expect(t, "null for a body", 400, "validation_failed")
+	c.call(patch, "/v1/api-keys/"+slip.ID, `{"ipAllowlist":[""]}`).expect(t, "a blank in an allowlist", 400, "validation_failed")
+	c.call(patch, "/v1/api-keys/"+slip.ID, `{"biasProfileId":null}`).expect(t, "no profile", 200, "")
+	c.call(del, "/v1/api-keys/"+slip.ID+"?permanent=false&permanent=true", nil).expect(t, "both", 400, "validation_failed")
+	c.call(del, "/v1/api-keys/"+slip.ID+"?"+strings.Repeat("a", 99)+"%C3%A9=1", nil).expect(t, "an unknown parameter", 400, "validation_failed")
+	c.call(get, "/v1/api-keys/X"+slip.ID+"Y", nil).expect(t, "an id in no braces", 404, "not_found")
 	got := c.call(http.MethodPut, "/v1/api-keys", nil).expect(t, "another method", 405, "method_not_allowed")
 	if allow := got.header.Get("Allow"); !strings.Contains(allow, "GET") || !strings.Contains(allow, "POST") {
 		t.Errorf("Allow: %s", allow)
@@ -507,7 +522,8 @@ func TestVerification(t *testing.T) {
 			t.Errorf("%s: %s", name, got.body)
 		}
 	}
-	for name, body := range map[string]object{"no key": {}, "a bad address": {"key": plaintext, "ip": "nowhere"}, "unknown field": {"key": plaintext, "scope": "x"}} {
+	for name, body := range map[string]object{"no key": {}, "a bad address": {"key": plaintext, "ip": "nowhere"}, "unknown field": {"key": plaintext, "scope": "x"},
+		"a zone": {"key": plaintext, "ip": "fe80::1%eth0"}} {
 		if got := gate.call(post, "/v1/api-keys/verify", body); got.status != 400 {
 			t.Errorf("%s: %d %s", name, got.status, got.body)
 		}
@@ -559,6 +575,68 @@ func TestForwardAuth(t *testing.T) {
 		if got.status != 200 && got.header.Get("X-Key-Id") != "" {
 			t.Errorf("%s: a refusal names the key", name)
 		}
+	}
+}
+
+// TestWhoSendsNoMoreIsStillAnswered: a client may close its half of a connection and go on listening; it must not take
+// silence for a yes.
+func TestWhoSendsNoMoreIsStillAnswered(t *testing.T) {
+	s := newSite(t)
+	for range 20 {
+		conn, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fmt.Fprintf(conn, "GET /v1/forward-auth HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\n\r\n", apikey.NewPlaintext(apikey.Live).Reveal()); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 401 ") {
+			t.Fatalf("%v %.100s", err, answer)
+		}
+		_ = conn.Close()
+	}
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret := s.key(s.org.Owner, "*")
+	_, _ = fmt.Fprintf(conn, "GET /v1/api-keys HTTP/1.1\r\nHost: x\r\nX-Api-Key: %s\r\n\r\n", secret)
+	_ = conn.(*net.TCPConn).CloseWrite()
+	if answer, err := io.ReadAll(conn); err != nil || strings.HasPrefix(string(answer), "HTTP/1.1 200 OK") && !strings.Contains(string(answer), `"items"`) {
+		t.Errorf("%v %.100s", err, answer)
+	}
+	_ = conn.Close()
+}
+
+// TestSlowClientIsNoOutage: the time that a body takes to come is not the database's.
+func TestSlowClientIsNoOutage(t *testing.T) {
+	s := newSite(t)
+	_, secret := s.key(s.org.Owner, "*")
+	slow, send := io.Pipe()
+	go func() {
+		for _, part := range []string{`{"name":"slow",`, `"scopes":["read:chat"]}`} {
+			_, _ = io.WriteString(send, part)
+			time.Sleep(patience/2 + 200*time.Millisecond)
+		}
+		_ = send.Close()
+	}()
+	request, err := http.NewRequestWithContext(t.Context(), post, s.URL+"/v1/api-keys", slow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Api-Key", secret)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if response.StatusCode != 201 {
+		t.Errorf("%d", response.StatusCode)
 	}
 }
 

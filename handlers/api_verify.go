@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -29,7 +28,7 @@ func (h *handler) apiVerify(c echo.Context) error {
 		problems["scopes"] = "Ask for at most 200 scopes."
 	}
 	if request.IP != nil {
-		if asked.Address, err = netip.ParseAddr(*request.IP); err != nil {
+		if asked.Address, err = netip.ParseAddr(*request.IP); err != nil || asked.Address.Zone() != "" {
 			problems["ip"] = "Send one IP address, like 203.0.113.7."
 		}
 	}
@@ -124,11 +123,11 @@ func narrowing(query string) (scopes []string, orgID string, err error) {
 			scopes = append(scopes, value)
 			continue
 		}
-		id, err := uuid.Parse(value)
-		if err != nil || orgID != "" && orgID != id.String() {
+		id, err := input.ID(value)
+		if err != nil || orgID != "" && orgID != id {
 			return nil, "", input.Problems{"org": "Send one organisation's id."}
 		}
-		orgID = id.String()
+		orgID = id
 	}
 	return scopes, orgID, nil
 }

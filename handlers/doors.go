@@ -16,6 +16,7 @@ import (
 // question does not take; machines fetch files and probe.
 func (h *handler) makeDoors() doors {
 	everywhere := []echo.MiddlewareFunc{
+		receive,
 		hurry,
 		ownRequestID,
 		middleware.RequestID(),
@@ -24,18 +25,16 @@ func (h *handler) makeDoors() doors {
 		h.secureHeaders,
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
 	}
-	notTooLarge := middleware.BodyLimit("64KiB")
 	return doors{
-		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{notTooLarge, refuseBrokenText}),
+		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
 		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
-			notTooLarge,
 			h.loadCookie, // before what refuses, so that a refusal has the viewer's page around it
 			h.identify,
 			h.refuseCrossOrigin,
 			refuseBrokenText,
 			readForm,
 		}),
-		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.recognise, notTooLarge, refuseBrokenText}),
+		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.recognise, refuseBrokenText}),
 		gateways: []echo.MiddlewareFunc{
 			middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		},
@@ -51,12 +50,12 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 		began := time.Now()
 		door := h.doors.people
 		switch path := c.Request().URL.Path; {
-		case path == forwardAuthPath || path == verifyPath:
+		case forGateways(path):
 			door = h.doors.gateways
-		case forPrograms(path):
-			door = h.doors.programs
 		case path == metricsPath || strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
 			door = h.doors.machines
+		case forPrograms(path):
+			door = h.doors.programs
 		}
 		inside := next
 		for i := len(door) - 1; i >= 0; i-- {
@@ -74,7 +73,13 @@ const (
 	apiRoot         = "/v1"
 	verifyPath      = apiRoot + "/api-keys/verify"
 	forwardAuthPath = apiRoot + "/forward-auth"
+	jwksPath        = "/.well-known/jwks.json"
 )
 
+// forGateways says whether keys are asked about at this path.
+func forGateways(path string) bool { return path == forwardAuthPath || path == verifyPath }
+
 // forPrograms says whether programs alone come to this path: it answers in JSON, and no cookie counts.
-func forPrograms(path string) bool { return path == apiRoot || strings.HasPrefix(path, apiRoot+"/") }
+func forPrograms(path string) bool {
+	return path == apiRoot || strings.HasPrefix(path, apiRoot+"/") || path == jwksPath
+}

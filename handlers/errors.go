@@ -34,7 +34,7 @@ var meanings = []struct {
 	sentence string
 }{
 	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it."},
-	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment or address, and no longer life for itself."},
+	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment, bias profile or address, and no longer life for itself."},
 	{keyring.ErrEntrust, http.StatusForbidden, "In that owner's name this key's scopes would allow what you may not do. Ask an owner to transfer it."},
 	{keyring.ErrForbidden, http.StatusForbidden, ""},
 	{keyring.ErrNotFound, http.StatusNotFound, ""},
@@ -44,6 +44,7 @@ var meanings = []struct {
 	{keyring.ErrTaken, http.StatusConflict, "This name is taken. Choose another."},
 	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired."},
 	{keyring.ErrUnavailable, http.StatusServiceUnavailable, ""},
+	{context.Canceled, http.StatusServiceUnavailable, ""}, // the caller has hung up, or sends no more; it may still listen
 	{errCrossOrigin, http.StatusForbidden, "This form was sent from another site, so nothing was done. Open the page here and send it again."},
 	{errAddress, http.StatusBadRequest, "This address has characters that no address here has. Check the link that you followed."},
 	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again."},
@@ -58,9 +59,6 @@ const retryAfter = 5 * time.Second
 func (h *handler) fail(err error, c echo.Context) {
 	if c.Response().Committed {
 		return
-	}
-	if errors.Is(c.Request().Context().Err(), context.Canceled) {
-		return // the browser has gone: nobody waits for an answer
 	}
 	if forPrograms(c.Request().URL.Path) {
 		h.failProgram(c, err)
@@ -106,6 +104,9 @@ func (h *handler) meaning(err error) views.Failure {
 }
 
 func (h *handler) logFailure(c echo.Context, err error) {
+	if errors.Is(err, context.Canceled) {
+		return // nothing failed here
+	}
 	h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))
 }
 
@@ -124,7 +125,7 @@ func (h *handler) logRequests() echo.MiddlewareFunc {
 		LogMethod:   true, LogRoutePath: true, LogStatus: true, LogLatency: true, LogRemoteIP: true, LogRequestID: true,
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
 			h.log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
-				slog.String("method", v.Method), slog.String("route", v.RoutePath), slog.Int("status", v.Status),
+				slog.String("method", v.Method[:min(len(v.Method), 20)]), slog.String("route", v.RoutePath), slog.Int("status", v.Status),
 				slog.Duration("took", v.Latency), slog.String("address", v.RemoteIP), slog.String("request", v.RequestID))
 			return nil
 		},

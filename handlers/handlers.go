@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/alexedwards/scs/v2"
@@ -109,9 +110,36 @@ func (h *handler) clientAddress(trusted []netip.Prefix) echo.IPExtractor {
 			return direct(r)
 		}
 	}
-	options := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
-	for _, p := range trusted {
-		options = append(options, echo.TrustIPRange(ipNet(p)))
+	trusts := func(address netip.Addr) bool {
+		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) })
 	}
-	return echo.ExtractIPFromXFFHeader(options...)
+	return func(r *http.Request) string { return behind(r, trusts) }
+}
+
+// behind walks from the connection to the client, past each proxy that is trusted to have named the one before it. An
+// entry that can't be read is nobody's address: no allowlist holds it.
+func behind(r *http.Request, trusts func(netip.Addr) bool) string {
+	at, err := readAddress(r.RemoteAddr)
+	for _, header := range slices.Backward(r.Header["X-Forwarded-For"]) {
+		for err == nil && trusts(at) && header != "" {
+			last := strings.LastIndexByte(header, ',')
+			at, err = readAddress(strings.TrimSpace(header[last+1:]))
+			header = header[:max(last, 0)]
+		}
+	}
+	if err != nil {
+		return ""
+	}
+	return at.String()
+}
+
+// readAddress reads an address, with or without a port: some proxies send one.
+func readAddress(text string) (netip.Addr, error) {
+	address, err := netip.ParseAddr(strings.Trim(text, "[]"))
+	if err != nil {
+		var port netip.AddrPort
+		port, err = netip.ParseAddrPort(text)
+		address = port.Addr()
+	}
+	return address.Unmap().WithZone(""), err // a zone means something to the machine that it is on, and only there
 }

@@ -402,6 +402,19 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 			}
 		}
 	}
+	other := storetest.Organisation(t, s.store)
+	s.key(other.Owner, "read:chat")
+	s.key(other.Owner, "read:chat")
+	keys, err := s.keyring.Keys(t.Context(), other.Owner, apikey.Filter{}, apikey.Newest, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := s.keyring.Events(t.Context(), other.Owner, audit.Filter{}, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.call(get, "/v1/api-keys?cursor="+keys.Next, nil).expect(t, "another organisation's cursor", 404, "not_found")
+	c.call(get, "/v1/audit-events?cursor="+events.Next, nil).expect(t, "another organisation's cursor", 404, "not_found")
 	session := s.with(s.token(s.org.Owner))
 	for list, id := range ids {
 		session.call(get, list, nil).expect(t, list, 200, "")

@@ -24,7 +24,7 @@ const (
 var routes = []route{
 	{get, "/healthz", probe, (*handler).healthy},
 	{get, "/readyz", probe, (*handler).isReady},
-	{get, "/.well-known/jwks.json", probe, (*handler).jwks},
+	{get, jwksPath, probe, (*handler).jwks},
 	{get, "/openapi.json", probe, (*handler).openAPI},
 
 	{get, "/docs", public, (*handler).apiDocs},

@@ -2,11 +2,8 @@ package handlers
 
 import (
 	"context"
-	"errors"
 	"mime"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -71,9 +68,8 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 			return errMediaType
 		}
 		if err := request.ParseForm(); err != nil {
-			var tooLarge *echo.HTTPError
-			if errors.As(err, &tooLarge) {
-				return tooLarge
+			if tooLarge(err) {
+				return echo.ErrStatusRequestEntityTooLarge
 			}
 			return errForm
 		}
@@ -82,8 +78,8 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // patience is how long a request may take to ask the database, all its statements and the wait for a connection
-// together; then it is answered with 503.
-const patience = 3 * time.Second
+// together; then it is answered with 503, within 3 s of its coming.
+const patience = 2500 * time.Millisecond
 
 func hurry(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -103,10 +99,6 @@ func ownRequestID(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 func plain(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
 
 // notWorthCompressing leaves alone what is small or compressed already, and every answer to a form: one of them holds
 // a plaintext beside what was typed, and compression would let the one be guessed by the other (BREACH).

@@ -217,6 +217,8 @@ func TestKeyWithinAnother(t *testing.T) {
 		"another workspace":     {Key{WorkspaceID: "v"}, Key{Environment: Live, WorkspaceID: "w"}, false},
 		"no workspace":          {Key{}, Key{Environment: Live, WorkspaceID: "w"}, false},
 		"another process":       {Key{ProcessID: "q"}, Key{Environment: Live, ProcessID: "p"}, false},
+		"another profile":       {Key{ProfileID: "q"}, Key{Environment: Live, ProfileID: "p"}, false},
+		"no profile":            {Key{}, Key{Environment: Live, ProfileID: "p"}, false},
 		"live from test":        {Key{Environment: Live}, Key{Environment: Test}, false},
 		"test from live":        {Key{Environment: Test}, wide, true},
 		"part of the addresses": {Key{IPAllowlist: net("10.1.0.0/16", "2001:db8:1::/48")}, Key{Environment: Live, IPAllowlist: net("10.0.0.0/8", "2001:db8::/32")}, true},

@@ -131,11 +131,12 @@ func (s Status) Allows(c Change) bool {
 	return false
 }
 
-// Within says whether k reaches no further than the other key: into no other workspace, process or environment, and
-// from no other address. Scopes are judged apart.
+// Within says whether k reaches no further than the other key: into no other workspace, process or environment, from no
+// other address, and under no other bias profile. Scopes are judged apart.
 func (k Key) Within(other Key) bool {
 	return (other.WorkspaceID == "" || k.WorkspaceID == other.WorkspaceID) &&
 		(other.ProcessID == "" || k.ProcessID == other.ProcessID) &&
+		(other.ProfileID == "" || k.ProfileID == other.ProfileID) &&
 		(other.Environment == Live || k.Environment == other.Environment) &&
 		within(k.IPAllowlist, other.IPAllowlist)
 }

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -55,6 +56,7 @@ func (s Sentence) Error() string { return string(s) }
 const (
 	errEncoding Sentence = "This text is not valid UTF-8. Type it again."
 	errControl  Sentence = "Remove the invisible or control characters."
+	errID       Sentence = "Send an id, which is a UUID."
 	errEmail    Sentence = "Enter an e-mail address, like name@example.com."
 )
 
@@ -84,6 +86,16 @@ const (
 
 func invisible(r rune) bool {
 	return r != emojiStyle && (r == emptyBraille || unicode.In(r, unseen...))
+}
+
+// ID brings an id to the one spelling in which it is stored and written down. Others are understood, as they are
+// elsewhere: in capitals, without dashes, in braces, as a URN (RFC 9562).
+func ID(text string) (string, error) {
+	id, err := uuid.Parse(text)
+	if err != nil || uuid.Validate(text) != nil { // which looks at the braces
+		return "", errID
+	}
+	return id.String(), nil
 }
 
 // Email brings an address to the form in which it is stored and compared, so that variants are one account.

@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/store"
 )
 
@@ -74,11 +73,11 @@ type (
 // canonical brings an id to the one spelling in which it is stored and written down, and returns ErrNotFound for what
 // is no id. Every id from outside passes here: PostgreSQL takes other spellings too, and the audit log's hash does not.
 func canonical(id string) (string, error) {
-	parsed, err := uuid.Parse(id)
+	id, err := input.ID(id)
 	if err != nil {
 		return "", ErrNotFound
 	}
-	return parsed.String(), nil
+	return id, nil
 }
 
 // reference does the same, in place, for what a key refers to; "" stands for none and stays. The field names it in the
