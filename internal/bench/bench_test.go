@@ -3,7 +3,8 @@
 // How the figures are taken. The server is the program as it is built, over a real PostgreSQL, with connections kept
 // open on loopback; another process, this one, asks. What is compared is the CPU time of the server's process, user and
 // system, divided by the requests: on a machine that others use too it is steadier than any time by the clock. Beside it
-// run servers of one Echo handler, with the same limits, that take the same bytes: the floors. All take turns in short
+// run servers of one Echo handler, with the same limits and as seldom collecting garbage, that take the same bytes: the
+// floors. All take turns in short
 // rounds, every ratio is of two in the same round, and what is printed is the median of the rounds with the least and
 // the greatest. The server is told of a proxy, as behind a gateway, and counts usage, but for one that is built without
 // the line that does so. Nothing here passes or fails.

@@ -44,7 +44,7 @@ func start(b *testing.B, program, databaseURL string, environment ...string) *pr
 func startFloor(b *testing.B, floor, databaseURL string) *process {
 	b.Helper()
 	command := exec.Command(os.Args[0])
-	command.Env = append(os.Environ(), "BENCH_FLOOR="+floor, "DATABASE_URL="+databaseURL)
+	command.Env = append(os.Environ(), "GOGC=200", "BENCH_FLOOR="+floor, "DATABASE_URL="+databaseURL)
 	return await(b, command)
 }
 
