@@ -92,7 +92,7 @@ type received struct {
 
 func (r *received) Read(into []byte) (int, error) {
 	n, err := r.Reader.Read(into)
-	if err == io.EOF && r.err != nil {
+	if errors.Is(err, io.EOF) && r.err != nil {
 		err = r.err
 	}
 	return n, err
