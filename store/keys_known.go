@@ -26,9 +26,7 @@ type KnownKey struct {
 const byHashQuery = `SELECT k.id, k.org_id, k.name, k.environment, k.scopes, k.status, k.owner_id, o.role, o.status,
 		k.workspace_id, k.process_id, k.ip_allowlist, k.expires_at, k.grace_ends_at, CASE WHEN k.profile_id IS NOT NULL THEN (
 			SELECT json_build_object('ID', p.id, 'OrgID', p.org_id, 'Name', p.name, 'Description', p.description,
-				'DefaultThreshold', p.default_threshold, 'Categories', (
-					SELECT json_agg(json_build_object('Name', c.name, 'Enabled', c.enabled, 'Threshold', c.threshold, 'Action', c.action) ORDER BY c.name)
-					FROM bias_profile_categories c WHERE c.profile_id = p.id))
+				'DefaultThreshold', p.default_threshold, 'Categories', ` + categoriesOf + `)
 			FROM bias_profiles p WHERE p.id = k.profile_id) END
 	FROM api_keys k JOIN members o ON o.id = k.owner_id
 	WHERE k.hash = $1`

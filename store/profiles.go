@@ -10,10 +10,12 @@ import (
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
-// profileQuery reads profiles with their categories, in the order of their names.
-const profileQuery = `SELECT p.id, p.org_id, p.name, p.description, p.default_threshold,
-		coalesce((SELECT json_agg(json_build_object('Name', c.name, 'Enabled', c.enabled, 'Threshold', c.threshold, 'Action', c.action) ORDER BY c.name)
-			FROM bias_profile_categories c WHERE c.profile_id = p.id), '[]') AS categories
+// categoriesOf is the categories of profile p as JSON, by name. Its fields are those of apikey.Category.
+const categoriesOf = `coalesce((SELECT json_agg(json_build_object('Name', c.name, 'Enabled', c.enabled, 'Threshold', c.threshold, 'Action', c.action) ORDER BY c.name)
+		FROM bias_profile_categories c WHERE c.profile_id = p.id), '[]')`
+
+// profileQuery reads profiles with their categories.
+const profileQuery = `SELECT p.id, p.org_id, p.name, p.description, p.default_threshold, ` + categoriesOf + ` AS categories
 	FROM bias_profiles p WHERE p.org_id = $1`
 
 type profileRecord struct {

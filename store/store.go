@@ -11,9 +11,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -59,6 +59,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 	}
 	lookUp, err := connect(databaseURL, lookUpPatience, LookUps)
 	if err != nil {
+		_ = db.Close()
 		return nil, err
 	}
 	s := &Store{db: db, lookUp: lookUp, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
@@ -86,17 +87,23 @@ func (s *Store) Secret(purpose string) [32]byte {
 	return [32]byte(key)
 }
 
-// Pool is the state of the connections to the database.
+// Pool is the state of some of the connections to the database.
 type Pool struct {
+	For               string // what they are for
 	Open, InUse, Most int
 	Waits             int64         // for a connection, since the start
 	Waited            time.Duration // all of them together
 }
 
-// Pool says how the connections are used.
-func (s *Store) Pool() Pool {
-	p := s.db.Stats()
-	return Pool{Open: p.OpenConnections, InUse: p.InUse, Most: p.MaxOpenConnections, Waits: p.WaitCount, Waited: p.WaitDuration}
+// Pools says how the connections are used: those that verification looks keys up on, and those for everything else. One
+// more, which is in no pool, hears the news.
+func (s *Store) Pools() []Pool {
+	pools := []Pool{{For: "everything"}, {For: "lookups"}}
+	for i, db := range []*sqlx.DB{s.db, s.lookUp} {
+		is, p := db.Stats(), &pools[i]
+		p.Open, p.InUse, p.Most, p.Waits, p.Waited = is.OpenConnections, is.InUse, is.MaxOpenConnections, is.WaitCount, is.WaitDuration
+	}
+	return pools
 }
 
 // Ready says whether the database answers and has the tables of this version, or of a later one.
@@ -150,12 +157,13 @@ func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error
 	if err != nil {
 		return nil, err
 	}
-	connector, err := pq.NewConnector(dsn.String())
+	direct, err := pq.NewConnector(dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL can't be read: %w", err)
 	}
+	var connector driver.Connector = direct
 	if limit > 0 {
-		connector.Dialer(dialer{limit + 500*time.Millisecond}) // the server's own time-outs come first
+		connector = hurried(direct, limit+500*time.Millisecond, hostsOf(dsn)) // the server's own time-outs come first
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
 	db.SetMaxOpenConns(most)
@@ -200,39 +208,4 @@ func dataSource(databaseURL string, limit time.Duration) (*url.URL, error) {
 	}
 	u.RawQuery = q.Encode()
 	return u, nil
-}
-
-// dialer gives every read and write on a connection a deadline: lib/pq does not honour a context's deadline when
-// the network goes silent, and a few such queries would empty the pool.
-type dialer struct{ limit time.Duration }
-
-func (d dialer) Dial(network, address string) (net.Conn, error) {
-	return d.DialTimeout(network, address, d.limit)
-}
-
-func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	conn, err := net.DialTimeout(network, address, timeout)
-	if err != nil {
-		return nil, err
-	}
-	return deadlineConn{conn, d.limit}, nil
-}
-
-type deadlineConn struct {
-	net.Conn
-	limit time.Duration
-}
-
-func (c deadlineConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Read(b)
-}
-
-func (c deadlineConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.limit)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
 }

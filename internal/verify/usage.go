@@ -27,7 +27,8 @@ const (
 	// flushTries is how often a batch is sent that the database refuses, though it can be reached.
 	flushTries = 10
 
-	// maxTallies is what a shard of the ledger holds at most while nothing can be written down: 262 144 in all.
+	// maxTallies is what a shard of the ledger holds at most while nothing can be written down: 262 144 in all, and as
+	// many may be on their way beside them.
 	maxTallies = 4096
 
 	maxUserAgent = 300 // bytes
@@ -43,7 +44,7 @@ type ledger struct {
 	number   int64                     // of the last batch
 	frozen   []store.UsageBatch        // on their way: sent again unchanged until it is known what became of them
 	since    atomic.Pointer[time.Time] // when the oldest count in frozen was made
-	tries    int                       // of the first batch in frozen
+	tries    int                       // that the database refused the first batch in frozen
 
 	failures, lost atomic.Int64
 }
@@ -134,11 +135,13 @@ func (l *ledger) flush(ctx context.Context) error {
 // send sends what is frozen, in order.
 func (l *ledger) send(ctx context.Context) error {
 	for len(l.frozen) > 0 {
-		l.tries++
 		err := l.store.AddUsage(ctx, l.frozen[0])
 		if err != nil {
 			l.failures.Add(1)
-			if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil || l.tries < flushTries {
+			if errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+				return err
+			}
+			if l.tries++; l.tries < flushTries {
 				return err
 			}
 			// What the database itself refuses was not counted, and would stop all that comes after it for ever. The halves

@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"database/sql/driver"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+)
+
+// hurried makes connections that keep to a time limit. Making one takes no longer than that, however many hosts the
+// address names, and each of them has its share, so that a silent one leaves time for the next. After that the limit is
+// for every read and write: lib/pq does not honour a context's deadline when the network goes silent, and a few such
+// queries would empty the pool.
+func hurried(c *pq.Connector, limit time.Duration, hosts int) driver.Connector {
+	c.Dialer(dialer{limit, limit / time.Duration(hosts)})
+	return hurriedConnector{c, limit}
+}
+
+// hostsOf counts the hosts that a data source names.
+func hostsOf(dsn *url.URL) int { return 1 + strings.Count(dsn.Query().Get("host"), ",") }
+
+type hurriedConnector struct {
+	driver.Connector
+	limit time.Duration
+}
+
+func (c hurriedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
+	defer cancel()
+	return c.Connector.Connect(ctx)
+}
+
+type dialer struct{ limit, share time.Duration }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
+}
+
+// DialContext is what lib/pq calls: once for each host.
+func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.share)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	ready, _ := ctx.Deadline()
+	return &hurriedConn{conn, d.limit, ready}, nil
+}
+
+// hurriedConn is not for several readers or writers at once, as lib/pq uses it.
+type hurriedConn struct {
+	net.Conn
+	limit time.Duration
+	ready time.Time // until when the handshake must be over; zero after it
+}
+
+// SetDeadline is called by lib/pq when the handshake begins, with its own limit, and with none when it is over.
+func (c *hurriedConn) SetDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.ready = t
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *hurriedConn) deadline() time.Time {
+	if at := time.Now().Add(c.limit); c.ready.IsZero() || at.Before(c.ready) {
+		return at
+	}
+	return c.ready
+}
+
+func (c *hurriedConn) Read(b []byte) (int, error) {
+	if err := c.SetReadDeadline(c.deadline()); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *hurriedConn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(c.deadline()); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
