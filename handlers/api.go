@@ -78,6 +78,9 @@ func receive(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if r := c.Request(); r.ContentLength != 0 {
 			body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
+			if err == nil {
+				r.ContentLength = int64(len(body)) // which a chunked one did not say
+			}
 			r.Body = io.NopCloser(&received{*bytes.NewReader(body), err})
 		}
 		return next(c)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -42,6 +43,9 @@ func readEventFilter(c echo.Context) (audit.Filter, error) {
 	}
 	filter := audit.Filter{Action: account.Action(c.QueryParam("action"))}
 	problems := input.Problems{}
+	if filter.Action != "" && !slices.Contains(account.Actions(), filter.Action) {
+		problems["action"] = "There is no such action. They look like key.issued."
+	}
 	for name, into := range map[string]*string{"actorId": &filter.ActorID, "subjectId": &filter.SubjectID, "keyId": &filter.KeyID} {
 		if text := c.QueryParam(name); text != "" {
 			id, err := input.ID(text)

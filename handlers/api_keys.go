@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"errors"
 	"math"
 	"net/http"
 	"slices"
@@ -101,7 +100,7 @@ func (h *handler) issueKey(c echo.Context, settle func(*keyring.KeyDraft) error)
 		WorkspaceID: orEmpty(request.WorkspaceID), ProcessID: orEmpty(request.ProcessID), ProfileID: orEmpty(request.BiasProfileID),
 		IPAllowlist: request.IPAllowlist, Expires: orEmpty(request.ExpiresAt), RequestKey: requestKey,
 	}
-	if err := errors.Join(onlyTime(request.ExpiresAt), noBlanks(request.IPAllowlist)); err != nil {
+	if err := onlyForPrograms(request.ExpiresAt, request.IPAllowlist); err != nil {
 		return err
 	}
 	if err := settle(&draft); err != nil {
@@ -130,24 +129,20 @@ func idempotencyKey(c echo.Context) (string, error) {
 	return "", input.Problems{"Idempotency-Key": "Send one Idempotency-Key of 1 to 255 characters."}
 }
 
-// onlyTime takes what the document says: a time. The shorter forms are for people.
-func onlyTime(text *string) error {
-	if text == nil {
-		return nil
+// onlyForPrograms refuses what only people may send: a lifetime in words, for which the document knows times alone, and
+// blank lines in an allowlist. Of a program such an entry is a variable without a value, and an allowlist of nothing
+// would let everybody in.
+func onlyForPrograms(expiresAt *string, allowlist []string) error {
+	problems := input.Problems{}
+	if expiresAt != nil {
+		if _, err := time.Parse(time.RFC3339, *expiresAt); err != nil {
+			problems["expiresAt"] = "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."
+		}
 	}
-	if _, err := time.Parse(time.RFC3339, *text); err != nil {
-		return input.Problems{"expiresAt": "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."}
-	}
-	return nil
-}
-
-// noBlanks refuses what a variable without a value leaves in an allowlist: people leave lines empty, and an allowlist of
-// nothing lets everybody in.
-func noBlanks(allowlist []string) error {
 	if slices.ContainsFunc(allowlist, func(entry string) bool { return strings.TrimSpace(entry) == "" }) {
-		return input.Problems{"ipAllowlist": "An entry is blank. Send addresses or ranges, or [] to accept the key from everywhere."}
+		problems["ipAllowlist"] = "An entry is blank. Send addresses or ranges, or [] to accept the key from everywhere."
 	}
-	return nil
+	return problems.Err()
 }
 
 func (h *handler) apiListKeys(c echo.Context) error { return h.listKeys(c, "") }
@@ -247,7 +242,7 @@ func (h *handler) apiUpdateKey(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(onlyTime(request.ExpiresAt), noBlanks(request.IPAllowlist)); err != nil {
+	if err := onlyForPrograms(request.ExpiresAt, request.IPAllowlist); err != nil {
 		return err
 	}
 	edit := keyring.KeyEdit{Name: request.Name, Expires: request.ExpiresAt, OwnerID: request.OwnerID}

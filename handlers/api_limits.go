@@ -28,6 +28,7 @@ func newLimits(perMinute int) *throttled.GCRARateLimiterCtx {
 	if err != nil {
 		panic(err) // the configuration lets no other number through
 	}
+	limits.SetMaxCASAttemptsLimit(1000) // requests of one caller that come at once try again until they are counted
 	return limits
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
 // known are the errors below, by name; those that a handler answers in place have no row of their own.
@@ -30,6 +31,9 @@ var known = map[string]struct {
 	"keyring.ErrHandOut":     {keyring.ErrHandOut, false},
 	"keyring.ErrEntrust":     {keyring.ErrEntrust, false},
 	"keyring.ErrToken":       {keyring.ErrToken, true}, // session
+	"keyring.MissingError":   {keyring.MissingError{Field: "ownerId"}, false},
+	"keyring.RepeatedError":  {&keyring.RepeatedError{}, true}, // newKey
+	"keyring.LockedError":    {&keyring.LockedError{}, true},   // signIn
 	"keyring.ErrCursor":      {keyring.ErrCursor, false},
 	"keyring.ErrCredentials": {keyring.ErrCredentials, true}, // signIn
 	"apikey.ErrState":        {apikey.ErrState, false},
@@ -37,7 +41,7 @@ var known = map[string]struct {
 }
 
 func TestNoErrorLacksARow(t *testing.T) {
-	h := &handler{}
+	h := &handler{keyring: keyring.New(storetest.New(t))}
 	for _, room := range []string{"keyring", "apikey"} {
 		for _, name := range exportedErrors(t, filepath.Join("..", "internal", room)) {
 			full := room + "." + name
@@ -45,6 +49,9 @@ func TestNoErrorLacksARow(t *testing.T) {
 			if !ok {
 				t.Errorf("%s has no row here: say what it means to a person", full)
 				continue
+			}
+			if status := h.refusalOf(fmt.Errorf("somewhere: %w", entry.err)).status; status == http.StatusInternalServerError && full != "apikey.ErrMalformed" && full != "keyring.ErrToken" {
+				t.Errorf("%s is answered to programs with %d", full, status)
 			}
 			status := h.meaning(fmt.Errorf("somewhere: %w", entry.err)).Status
 			if !entry.inPlace && (status == http.StatusInternalServerError || status < 400) {
@@ -57,7 +64,7 @@ func TestNoErrorLacksARow(t *testing.T) {
 	}
 }
 
-// exportedErrors lists the variables of a package whose names begin with Err.
+// exportedErrors lists the variables of a package whose names begin with Err, and its types whose names end so.
 func exportedErrors(t *testing.T, folder string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -76,6 +83,9 @@ func exportedErrors(t *testing.T, folder string) []string {
 		ast.Inspect(parsed, func(n ast.Node) bool {
 			if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Err") {
 				names = append(names, spec.Names[0].Name)
+			}
+			if spec, ok := n.(*ast.TypeSpec); ok && strings.HasSuffix(spec.Name.Name, "Error") {
+				names = append(names, spec.Name.Name)
 			}
 			return true
 		})

@@ -28,9 +28,9 @@ type Options struct {
 	Cookies        scs.CtxStore
 	Secret         [32]byte // seals the tokens of forms, the same on every replica
 	Ready          func(context.Context) error
-	Pool           func() keyring.Pool // the connections to the database, for the metrics
-	MetricsApart   bool                // the metrics are served elsewhere, and not here
-	BaseURL        *url.URL            // where people reach the server
+	Pools          func() []keyring.Pool // the connections to the database, for the metrics
+	MetricsApart   bool                  // the metrics are served elsewhere, and not here
+	BaseURL        *url.URL              // where people reach the server
 	TrustedProxies []netip.Prefix
 	RateLimit      int // requests a minute that each program may send, but for those about keys
 	Log            *slog.Logger
@@ -69,7 +69,7 @@ func New(o Options) Server {
 	}
 	h.sessions = h.newSessions(o.Cookies)
 	h.doors = h.makeDoors()
-	h.metrics = newMetrics(o.Verifier, o.Pool)
+	h.metrics = newMetrics(o.Verifier, o.Pools)
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = h.clientAddress(o.TrustedProxies)

@@ -22,17 +22,17 @@ type metrics struct {
 	took *prometheus.HistogramVec
 }
 
-func newMetrics(verifier *verify.Verifier, pool func() keyring.Pool) *metrics {
+func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{
-		Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}), // the door compresses
+		Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}), // the door compresses; at an address of its own nothing does
 		took: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "moonlatch_http_request_duration_seconds", Help: "How long requests took, by route, method and status.",
 			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3},
 		}, []string{"route", "method", "status"}),
 	}
 	registry.MustRegister(m.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		readings{verifier, pool})
+		readings{verifier, pools})
 	return m
 }
 
@@ -67,7 +67,7 @@ func status(code int) string {
 // readings are read when somebody asks for them.
 type readings struct {
 	verifier *verify.Verifier
-	pool     func() keyring.Pool
+	pools    func() []keyring.Pool
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -83,10 +83,10 @@ var (
 	flushLag      = describe("usage_flush_lag_seconds", "Age of the oldest use of a key that is not written down yet.")
 	flushFailures = describe("usage_flush_failures_total", "Attempts to write usage down that failed.")
 	usesLost      = describe("usage_lost_total", "Uses of keys that were never written down.")
-	connections   = describe("database_connections", "Connections to the database, by state.", "state")
-	poolSize      = describe("database_connections_max", "Connections to the database that may be open at once.")
-	poolWaits     = describe("database_waits_total", "Times that somebody waited for a connection.")
-	poolWaited    = describe("database_wait_seconds_total", "Seconds waited for connections.")
+	connections   = describe("database_connections", "Connections to the database, by what they are for and state. One more hears the news.", "pool", "state")
+	poolSize      = describe("database_connections_max", "Connections to the database that may be open at once.", "pool")
+	poolWaits     = describe("database_waits_total", "Times that somebody waited for a connection.", "pool")
+	poolWaited    = describe("database_wait_seconds_total", "Seconds waited for connections.", "pool")
 )
 
 func (readings) Describe(out chan<- *prometheus.Desc) {
@@ -116,10 +116,11 @@ func (r readings) Collect(out chan<- prometheus.Metric) {
 	gauge(flushLag, s.FlushLag.Seconds())
 	count(flushFailures, float64(s.FlushFailures))
 	count(usesLost, float64(s.Lost))
-	p := r.pool()
-	gauge(connections, float64(p.InUse), "used")
-	gauge(connections, float64(p.Open-p.InUse), "idle")
-	gauge(poolSize, float64(p.Most))
-	count(poolWaits, float64(p.Waits))
-	count(poolWaited, p.Waited.Seconds())
+	for _, p := range r.pools() {
+		gauge(connections, float64(p.InUse), p.For, "used")
+		gauge(connections, float64(p.Open-p.InUse), p.For, "idle")
+		gauge(poolSize, float64(p.Most), p.For)
+		count(poolWaits, float64(p.Waits), p.For)
+		count(poolWaited, p.Waited.Seconds(), p.For)
+	}
 }

@@ -76,12 +76,18 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		defer stop()
 		handler := handlers.New(handlers.Options{
 			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ready,
-			Pool: s.Pool, MetricsApart: metrics != nil, BaseURL: base, TrustedProxies: p.config.TrustedProxies,
+			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, TrustedProxies: p.config.TrustedProxies,
 			RateLimit: int(p.config.RateLimit), Log: p.log,
 		})
 		if metrics != nil {
-			apart := newServer(p.log, http.StripPrefix("/metrics", handler.Metrics))
-			go func() { _ = apart.Serve(metrics) }() // until it is closed
+			paths := http.NewServeMux()
+			paths.Handle("GET /metrics", handler.Metrics)
+			apart := newServer(p.log, paths)
+			go func() {
+				if err := apart.Serve(metrics); !errors.Is(err, http.ErrServerClosed) {
+					p.log.Error("the metrics are not served any more", "error", err)
+				}
+			}()
 			defer func() { _ = apart.Close() }()
 		}
 		return p.answer(ctx, newServer(p.log, handler), listener, base, db.ended())

@@ -52,16 +52,6 @@ func (r *Keyring) Process(ctx context.Context, actor account.Actor, id string) (
 	return one(ctx, actor, account.ReadConfig, id, r.store.ProcessByID)
 }
 
-// Members lists the organisation's members.
-func (r *Keyring) Members(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	return seen(actor, account.ReadMembers, func() ([]account.Person, error) { return r.store.Members(ctx, actor.OrgID) })
-}
-
-// Member returns a member, or ErrNotFound.
-func (r *Keyring) Member(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
-	return one(ctx, actor, account.ReadMembers, id, r.store.MemberByID)
-}
-
 // seen reads what the actor may see of the organisation.
 func seen[T any](actor account.Actor, action account.Action, read func() (T, error)) (found T, err error) {
 	if err := allow(actor, action); err != nil {

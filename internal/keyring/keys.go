@@ -479,6 +479,27 @@ type KeyPage struct {
 	Next, Previous string
 }
 
+// Keys lists keys. Errors: ErrCursor, and ErrNotFound for another organisation's cursor.
+func (r *Keyring) Keys(ctx context.Context, actor account.Actor, filter apikey.Filter, sort apikey.Sort, cursor string, limit int) (KeyPage, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return KeyPage{}, err
+	}
+	list := listID("keys", filter, sort)
+	at, err := r.cursors.open(actor.OrgID, list, cursor)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	page, err := r.store.ListKeys(ctx, actor.OrgID, filter, sort, at, limit)
+	if err != nil {
+		return KeyPage{}, err
+	}
+	return KeyPage{
+		Rows:     page.Rows,
+		Next:     r.cursors.seal(actor.OrgID, list, page.Next),
+		Previous: r.cursors.seal(actor.OrgID, list, page.Previous),
+	}, nil
+}
+
 // KeyActor returns for whom a key acts: its owner, as the database knows them at this moment. One who is not active has
 // no role, and so the key no power. ErrNotFound when the key is not accepted any more.
 func (r *Keyring) KeyActor(ctx context.Context, from Visitor, orgID, keyID string) (account.Actor, error) {
@@ -518,27 +539,6 @@ func (r *Keyring) KeyProcess(ctx context.Context, actor account.Actor, id string
 		return Choice{}, err
 	}
 	return r.store.ProcessByID(ctx, actor.OrgID, id)
-}
-
-// Keys lists keys. Errors: ErrCursor, and ErrNotFound for another organisation's cursor.
-func (r *Keyring) Keys(ctx context.Context, actor account.Actor, filter apikey.Filter, sort apikey.Sort, cursor string, limit int) (KeyPage, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return KeyPage{}, err
-	}
-	list := listID("keys", filter, sort)
-	at, err := r.cursors.open(actor.OrgID, list, cursor)
-	if err != nil {
-		return KeyPage{}, err
-	}
-	page, err := r.store.ListKeys(ctx, actor.OrgID, filter, sort, at, limit)
-	if err != nil {
-		return KeyPage{}, err
-	}
-	return KeyPage{
-		Rows:     page.Rows,
-		Next:     r.cursors.seal(actor.OrgID, list, page.Next),
-		Previous: r.cursors.seal(actor.OrgID, list, page.Previous),
-	}, nil
 }
 
 // HasKeys says whether the organisation has any key at all.
