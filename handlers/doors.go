@@ -52,7 +52,7 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 		switch path := c.Request().URL.Path; {
 		case forGateways(path):
 			door = h.doors.gateways
-		case path == metricsPath || strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
+		case path == metricsPath || path == iconPath || strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
 			door = h.doors.machines
 		case forPrograms(path):
 			door = h.doors.programs
@@ -74,6 +74,7 @@ const (
 	verifyPath      = apiRoot + "/api-keys/verify"
 	forwardAuthPath = apiRoot + "/forward-auth"
 	jwksPath        = "/.well-known/jwks.json"
+	iconPath        = "/favicon.ico"
 )
 
 // forGateways says whether keys are asked about at this path.

@@ -77,6 +77,7 @@ func New(o Options) Server {
 	e.Use(h.throughDoor)
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
+	e.GET(iconPath, icon)
 	if !o.MetricsApart {
 		e.GET(metricsPath, echo.WrapHandler(h.metrics))
 	}

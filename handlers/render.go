@@ -11,6 +11,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
+	"github.com/moonlatch/moonlatch/static"
 	"github.com/moonlatch/moonlatch/views"
 )
 
@@ -99,4 +100,9 @@ func localPath(text, fallback string) string {
 		return fallback
 	}
 	return text
+}
+
+// icon leads to the mark. Browsers ask for it by this name beside what is no page and names none, like /openapi.json.
+func icon(c echo.Context) error {
+	return c.Redirect(http.StatusFound, static.Path("mark.svg"))
 }

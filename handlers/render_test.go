@@ -60,3 +60,10 @@ func TestEveryPageKeepsItsPromisesToTheBrowser(t *testing.T) {
 		}
 	}
 }
+
+func TestBrowsersFindTheMarkByItsUsualName(t *testing.T) {
+	b := newSite(t).visitor()
+	if got := b.get("/favicon.ico"); got.status != http.StatusFound || b.get(got.location).header.Get("Content-Type") != "image/svg+xml" {
+		t.Errorf("%d %s", got.status, got.location)
+	}
+}
