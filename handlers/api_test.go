@@ -541,6 +541,7 @@ func (s *site) issueWith(draft keyring.KeyDraft) (string, error) {
 
 func TestForwardAuth(t *testing.T) {
 	s := newSite(t)
+	_, all := s.key(s.org.Owner, "*")
 	key, plaintext := s.key(s.org.Admin, "read:chat", "write:chat")
 	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PURGE", "QUERY"} {
 		got := s.with(plaintext).call(method, "/v1/forward-auth?scope=read:chat&scope=write:chat", nil)
@@ -559,6 +560,8 @@ func TestForwardAuth(t *testing.T) {
 		"too little":               {s.with(plaintext), "?scope=read:chat&scope=read:billing", 403, `error="insufficient_scope", scope="read:chat read:billing"`},
 		"nobody's":                 {s.with(apikey.NewPlaintext(apikey.Live).Reveal()), "", 401, `error="invalid_token"`},
 		"an empty scope":           {s.with(plaintext), "?scope=", 403, "insufficient_scope"},
+		"an empty scope of *":      {s.with(all), "?scope=", 403, "insufficient_scope"}, // a variable without a value asks for nothing that anybody has
+		"any scope of *":           {s.with(all), "?scope=read:chat&scope=x:y", 200, ""},
 		"its organisation":         {s.with(plaintext), "?org=" + s.org.ID, 200, ""},
 		"another organisation":     {s.with(plaintext), "?org=" + uuid.NewString(), 401, "invalid_token"},
 		"the gateway's own query":  {s.with(plaintext), "?scope=read:chat&original=/jobs?a=%zz&b;c", 200, ""},

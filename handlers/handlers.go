@@ -1,5 +1,6 @@
-// Package handlers speaks HTTP: it reads requests, calls the use cases and answers with pages. routes.go is the
-// table of what there is and who may have it; no rule of the product is decided here.
+// Package handlers speaks HTTP: it reads requests, calls the use cases and answers people with pages and programs with
+// JSON. routes.go and api_routes.go are the table of what there is and who may have it; no rule of the product is
+// decided here.
 package handlers
 
 import (
@@ -60,7 +61,8 @@ type Server struct {
 // New returns the whole server.
 func New(o Options) Server {
 	h := &handler{
-		keyring: o.Keyring, verifier: o.Verifier, programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit), ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
+		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
+		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit),
 		tokens: formTokens{o.Secret}, origins: http.NewCrossOriginProtection(),
 	}
 	// A proxy may rewrite the Host header that the origin is otherwise compared with.

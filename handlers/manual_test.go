@@ -490,7 +490,7 @@ func TestManualsTypeScriptCompiles(t *testing.T) {
 	t.Parallel()
 	compiler := "../internal/contract/node_modules/typescript/bin/tsc"
 	if _, err := os.Stat(compiler); err != nil {
-		t.Skip("TypeScript is not installed: make internal/contract/node_modules/.installed")
+		t.Fatal("TypeScript is not installed: make internal/contract/node_modules/.installed")
 	}
 	if _, err := exec.LookPath("node"); err != nil {
 		t.Skip("this machine has no node")

@@ -20,7 +20,8 @@ const (
 	post = http.MethodPost
 )
 
-// routes is the whole security policy of the server. A form posts to the path that shows it.
+// routes is, with apiRoutes, the whole security policy of the server; beside them stand files and figures that are
+// anybody's (New). A form posts to the path that shows it.
 var routes = []route{
 	{get, "/healthz", probe, (*handler).healthy},
 	{get, "/readyz", probe, (*handler).isReady},

@@ -17,7 +17,7 @@ import (
 
 const (
 	// flushEvery is how often usage is written down. With the time that writing takes it stays below the second that a
-	// killed process may lose.
+	// killed process may lose, unless many ten thousands of different keys are used in that time.
 	flushEvery = 500 * time.Millisecond
 	// flushPatience bounds a flush. What it did not come to is written down by the next one.
 	flushPatience = 3 * time.Second

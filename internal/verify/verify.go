@@ -43,7 +43,7 @@ var Codes = []Code{Malformed, NotFound, Revoked, Disabled, Expired, Rotated, Ins
 
 // Question is what a key is asked to be good for.
 type Question struct {
-	Scopes    []string   // all must be held; "*" holds every one
+	Scopes    []string   // all must be held, by name or by "*"; nobody holds ""
 	Address   netip.Addr // of the client; the zero Addr is in no allowlist
 	UserAgent string
 	OrgID     string // only keys of this organisation are known; "" for any
@@ -269,11 +269,9 @@ func (e *entry) judge(q Question, now time.Time) Code {
 			return Expired
 		}
 	}
-	if !slices.Contains(e.terms.scopes, apikey.All) {
-		for _, scope := range q.Scopes {
-			if !slices.Contains(e.terms.scopes, scope) {
-				return InsufficientScope
-			}
+	for _, scope := range q.Scopes {
+		if !apikey.Covers(e.terms.scopes, scope) {
+			return InsufficientScope
 		}
 	}
 	if !allowed(e.terms.allowlist, q.Address) {
