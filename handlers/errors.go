@@ -35,7 +35,7 @@ var meanings = []struct {
 }{
 	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it."},
 	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment, bias profile or address, and no longer life for itself."},
-	{keyring.ErrEntrust, http.StatusForbidden, "In that owner's name this key's scopes would allow what you may not do. Ask an owner to transfer it."},
+	{keyring.ErrEntrust, http.StatusForbidden, "In its owner's name this key's scopes allow what you may not do, and whoever holds it could. Ask an owner of the organisation to do it."},
 	{keyring.ErrForbidden, http.StatusForbidden, ""},
 	{keyring.ErrNotFound, http.StatusNotFound, ""},
 	{keyring.ErrCursor, http.StatusBadRequest, "This link points into another list, or was changed on the way. Start again from the list's first page."},

@@ -124,7 +124,10 @@ func readListState(c echo.Context) (views.ListState, error) {
 	if state.Size == 0 {
 		state.Size = views.PageSizes[0]
 	}
-	if search != nil || !known || !sizeKnown || !expiresKnown || !unusedKnown || len(state.Search) > 300 ||
+	var orphanedKnown, breakingKnown bool
+	state.Orphaned, orphanedKnown = ticked(c.QueryParam("orphaned"))
+	state.BreaksPolicy, breakingKnown = ticked(c.QueryParam("breaking"))
+	if search != nil || !orphanedKnown || !breakingKnown || !known || !sizeKnown || !expiresKnown || !unusedKnown || len(state.Search) > 300 ||
 		!slices.Contains(views.PageSizes, state.Size) ||
 		state.Status != "" && !slices.Contains(apikey.Statuses, state.Status) ||
 		state.Environment != "" && !slices.Contains(apikey.Environments, state.Environment) {
@@ -132,6 +135,9 @@ func readListState(c echo.Context) (views.ListState, error) {
 	}
 	return state, nil
 }
+
+// ticked reads a box: "1", or nothing.
+func ticked(text string) (on, ok bool) { return text == "1", text == "" || text == "1" }
 
 // smallNumber reads a number from 1 to most; "" is 0.
 func smallNumber(text string, most int) (int, bool) {
@@ -265,7 +271,10 @@ func (h *handler) conflict(c echo.Context, id, back string, tried apikey.Change)
 }
 
 // returnPath is where the viewer came from, as the dialog's form or link says.
-func returnPath(c echo.Context) string { return localPath(c.FormValue("return"), views.KeysPath) }
+func returnPath(c echo.Context) string { return returnOr(c, views.KeysPath) }
+
+// returnOr is the same with another place for who came from nowhere.
+func returnOr(c echo.Context, home string) string { return localPath(c.FormValue("return"), home) }
 
 // named is a key's name in a sentence.
 func named(key apikey.Key) string { return "“" + key.Name + "”" }

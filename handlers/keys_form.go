@@ -250,8 +250,11 @@ func (h *handler) rotateKeyPage(c echo.Context) error {
 	if !key.StatusAt(h.keyring.Now()).Allows(apikey.Rotate) {
 		return h.conflict(c, key.ID, returnPath(c), apikey.Rotate)
 	}
-	if !actorOf(c).MayGrant(key.Scopes) {
+	switch actor := actorOf(c); {
+	case !actor.MayGrant(key.Scopes):
 		return keyring.ErrGrantAll
+	case !actor.MayEntrust(key.Scopes, key.Owner.Role):
+		return keyring.ErrEntrust
 	}
 	return h.showRotateForm(c, http.StatusOK, key.ID, nil)
 }

@@ -49,8 +49,8 @@ func (h *handler) draw(c echo.Context, status int, page templ.Component) error {
 	return c.HTMLBlob(status, body.Bytes())
 }
 
-// fragments are the parts of pages that can be asked for alone.
-var fragments = []string{"keys", "dialog"}
+// fragments are the parts of pages that can be asked for alone: the list of keys, any other list, what a dialog shows.
+var fragments = []string{"keys", "list", "dialog"}
 
 // wantedFragment is the id in htmx's target, which it sends as tag#id; "" for a whole page.
 func wantedFragment(r *http.Request) string {

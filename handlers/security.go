@@ -81,9 +81,13 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 // together; then it is answered with 503, within 3 s of its coming.
 const patience = 2500 * time.Millisecond
 
+// patient are the routes that may take longer, since they change or send very much at once. Each of their statements is
+// as quick as any other, so that a database which does not answer is noticed as soon.
+var patient = map[string]time.Duration{}
+
 func hurry(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), patience)
+		ctx, cancel := context.WithTimeout(c.Request().Context(), max(patience, patient[c.Path()]))
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)

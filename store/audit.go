@@ -45,17 +45,20 @@ func (r eventRow) event() audit.Event {
 	}
 }
 
-func (tx *Tx) insertEvent(e audit.Event) error {
-	row := eventRow{
-		OrgID: e.OrgID, Seq: e.Seq, ID: e.ID, At: e.At, Action: string(e.Action),
-		ActorID: e.ActorID, Email: e.Email, Role: string(e.Role), SessionID: e.SessionID, KeyID: e.KeyID,
-		Address: e.Address, UserAgent: e.UserAgent,
-		SubjectKind: e.Subject.Kind, SubjectID: e.Subject.ID, SubjectName: e.Subject.Name,
-		Before: e.Before, After: e.After, PrevHash: e.PrevHash, Hash: e.Hash,
+func (tx *Tx) insertEvents(events []audit.Event) error {
+	rows := make([]eventRow, len(events))
+	for i, e := range events {
+		rows[i] = eventRow{
+			OrgID: e.OrgID, Seq: e.Seq, ID: e.ID, At: e.At, Action: string(e.Action),
+			ActorID: e.ActorID, Email: e.Email, Role: string(e.Role), SessionID: e.SessionID, KeyID: e.KeyID,
+			Address: e.Address, UserAgent: e.UserAgent,
+			SubjectKind: e.Subject.Kind, SubjectID: e.Subject.ID, SubjectName: e.Subject.Name,
+			Before: e.Before, After: e.After, PrevHash: e.PrevHash, Hash: e.Hash,
+		}
 	}
 	_, err := tx.db.NamedExecContext(tx.ctx, `INSERT INTO audit_events (`+eventColumns+`) VALUES (
 		:org_id, :seq, :id, :at, :action, :actor_id, :actor_email, :actor_role, :session_id, :key_id, :address, :user_agent,
-		:subject_kind, :subject_id, :subject_name, :before, :after, :prev_hash, :hash)`, row)
+		:subject_kind, :subject_id, :subject_name, :before, :after, :prev_hash, :hash)`, rows)
 	return err
 }
 

@@ -2,16 +2,16 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
 // Choice is something that can be chosen by name: a workspace, a process, a bias profile.
 type Choice struct {
-	ID     string
-	Name   string
-	Parent string // of a process: its workspace's id
+	ID       string
+	Name     string
+	Parent   string // of a process: its workspace's id
+	Archived bool   // it takes no new keys; a process also when its workspace is
 }
 
 // Scope is an entry of the catalogue that can be granted.
@@ -56,19 +56,9 @@ func (s *Store) Scopes(ctx context.Context, orgID string) ([]CataloguedScope, er
 // Catalogue reads the organisation's policy and everything a key can be given; at most 500 of each.
 func (s *Store) Catalogue(ctx context.Context, orgID string) (Catalogue, error) {
 	var c Catalogue
-	var policy struct {
-		LongestLifetimeDays int `db:"longest_lifetime_days"`
-		DefaultLifetimeDays int `db:"default_lifetime_days"`
-		LongestGraceSeconds int `db:"longest_grace_seconds"`
-	}
-	if err := s.db.GetContext(ctx, &policy, `SELECT longest_lifetime_days, default_lifetime_days, longest_grace_seconds
-		FROM key_policies WHERE org_id = $1`, orgID); err != nil {
-		return c, tidy(err)
-	}
-	c.Policy = apikey.Policy{
-		LongestLifetime: time.Duration(policy.LongestLifetimeDays) * apikey.Day,
-		DefaultLifetime: time.Duration(policy.DefaultLifetimeDays) * apikey.Day,
-		LongestGrace:    time.Duration(policy.LongestGraceSeconds) * time.Second,
+	var err error
+	if c.Policy, err = s.Policy(ctx, orgID); err != nil {
+		return c, err
 	}
 	for _, list := range []struct {
 		into  any
@@ -77,8 +67,8 @@ func (s *Store) Catalogue(ctx context.Context, orgID string) (Catalogue, error) 
 		{&c.Scopes, `SELECT name, description FROM scopes WHERE org_id = $1 AND retired_at IS NULL
 			ORDER BY split_part(name, ':', 2), name LIMIT 500`},
 		{&c.Retired, `SELECT name FROM scopes WHERE org_id = $1 AND retired_at IS NOT NULL ORDER BY name LIMIT 500`},
-		{&c.Workspaces, `SELECT id, name FROM workspaces WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
-		{&c.Processes, `SELECT p.id, p.name, p.workspace_id AS parent FROM processes p JOIN workspaces w ON w.id = p.workspace_id
+		{&c.Workspaces, `SELECT id, name, archived_at IS NOT NULL AS archived FROM workspaces WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
+		{&c.Processes, `SELECT p.id, p.name, p.workspace_id AS parent, coalesce(p.archived_at, w.archived_at) IS NOT NULL AS archived FROM processes p JOIN workspaces w ON w.id = p.workspace_id
 			WHERE p.org_id = $1 ORDER BY lower(w.name), w.id, lower(p.name), p.id LIMIT 500`},
 		{&c.Profiles, `SELECT id, name FROM bias_profiles WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
 	} {

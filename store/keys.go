@@ -208,6 +208,9 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		AND ($10::timestamptz IS NULL OR k.expires_at > $3::timestamptz AND k.expires_at <= $10::timestamptz
 			AND k.status IN ('enabled', 'disabled'))
 		AND ($11::timestamptz IS NULL OR u.idle_since <= $11::timestamptz AND k.created_at <= $11::timestamptz)
+		AND ($20::uuid[] IS NULL OR k.owner_id = ANY ($20::uuid[]))
+		AND (NOT $21 OR k.status IN ('enabled', 'disabled') AND k.expires_at > $3::timestamptz OR k.status = 'rotated' AND k.grace_ends_at > $3::timestamptz)
+		AND (NOT $22 OR k.expires_at - k.created_at > $23 * interval '1 second' OR $24 AND k.ip_allowlist = '{}' OR $25 AND k.workspace_id IS NULL)
 		AND (` + search + `)
 		AND ($16 = '' OR (` + by.column + `, ` + by.id + `) ` + compare + ` (nullif($17, '')::` + by.cast + `, nullif($16, '')::uuid))` + order + `)`
 	}
@@ -222,12 +225,23 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 	if err != nil {
 		return KeyPage{}, err
 	}
+	var policy apikey.Policy
+	if f.BreaksPolicy {
+		if policy, err = s.Policy(ctx, orgID); err != nil {
+			return KeyPage{}, err
+		}
+	}
+	departed, err := s.departed(ctx, orgID, f.Orphaned)
+	if err != nil {
+		return KeyPage{}, err
+	}
 	now := s.Now()
 	var records []rowRecord
 	err = s.db.SelectContext(ctx, &records, query,
 		orgID, f.Status, now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
 		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, pattern, low, high,
-		at.ID, at.Value, limit+1, pq.Array(owners))
+		at.ID, at.Value, limit+1, pq.Array(owners), pq.Array(departed),
+		f.Orphaned || f.BreaksPolicy, f.BreaksPolicy, policy.LongestLifetime.Seconds(), policy.RequireAllowlist, policy.RequireWorkspace)
 	if err != nil {
 		return KeyPage{}, tidy(err)
 	}
@@ -241,6 +255,16 @@ func (s *Store) ownersLike(ctx context.Context, orgID, search, pattern string) (
 	}
 	var ids []string
 	err := s.db.SelectContext(ctx, &ids, `SELECT id FROM members WHERE org_id = $1 AND email ILIKE $2`, orgID, pattern)
+	return ids, tidy(err)
+}
+
+// departed finds the members who were suspended or removed; nil when nobody asks, which switches the line off.
+func (s *Store) departed(ctx context.Context, orgID string, asked bool) ([]string, error) {
+	if !asked {
+		return nil, nil
+	}
+	ids := []string{}
+	err := s.db.SelectContext(ctx, &ids, `SELECT id FROM members WHERE org_id = $1 AND status <> 'active'`, orgID)
 	return ids, tidy(err)
 }
 

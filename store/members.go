@@ -39,13 +39,14 @@ type Credentials struct {
 	PasswordHash string
 }
 
-// CredentialsByEmail returns the member with the address, or ErrNotFound. The address is in the form of input.Email.
+// CredentialsByEmail returns the member with the address who was not removed, or ErrNotFound. The address is in the form of input.Email.
 func (s *Store) CredentialsByEmail(ctx context.Context, email string) (Credentials, error) {
 	var r struct {
 		personRecord
 		PasswordHash string `db:"password_hash"`
 	}
-	err := s.db.GetContext(ctx, &r, `SELECT `+personColumns+`, password_hash FROM members WHERE email = $1`, email)
+	err := s.db.GetContext(ctx, &r, `SELECT `+personColumns+`, password_hash FROM members
+		WHERE email = $1 AND status <> 'removed'`, email)
 	return Credentials{r.person(), r.PasswordHash}, tidy(err)
 }
 
@@ -81,6 +82,13 @@ func (s *Store) KeyOwners(ctx context.Context, orgID string) ([]account.Person, 
 			FROM owners WHERE owner_id IS NOT NULL)
 		SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id IN (SELECT owner_id FROM owners) ORDER BY email LIMIT 500`, orgID)
 	return people(records), tidy(err)
+}
+
+// Member returns a member of the actor's organisation, whatever their status; ErrNotFound for anybody else.
+func (tx *Tx) Member(id string) (account.Person, error) {
+	var r personRecord
+	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id)
+	return r.person(), tidy(err)
 }
 
 // KeyOwner returns a member of the actor's organisation who may own keys: active, and in a role that may issue them.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,7 +65,7 @@ func (s *Store) mutateOnce(ctx context.Context, actor account.Actor, action acco
 		return err
 	}
 	if err := tx.record(action, changes); err != nil {
-		return fmt.Errorf("writing the audit event: %w", err)
+		return fmt.Errorf("writing the audit events: %w", err)
 	}
 	return inner.Commit()
 }
@@ -74,6 +75,9 @@ func entangled(err error) bool {
 	var pqErr *pq.Error
 	return errors.As(err, &pqErr) && (pqErr.Code == "40P01" || pqErr.Code == "40001")
 }
+
+// atOnce is how many rows one statement writes: a small fraction of the store's time limit.
+const atOnce = 500
 
 // record appends the changes to the organisation's chain. The head is the last row that a transaction locks, so
 // that two changes never wait for each other crosswise.
@@ -86,15 +90,21 @@ func (tx *Tx) record(action account.Action, changes []audit.Change) error {
 	if err := tx.db.GetContext(tx.ctx, &head, `SELECT seq, hash FROM audit_heads WHERE org_id = $1 FOR UPDATE`, orgID); err != nil {
 		return err
 	}
-	for _, change := range changes {
+	events := make([]audit.Event, len(changes))
+	for i, change := range changes {
 		if id, err := uuid.Parse(change.Subject.ID); err != nil || id.String() != change.Subject.ID {
 			return fmt.Errorf("%q is not an id as it is stored: its event's hash would not hold", change.Subject.ID)
 		}
-		event := audit.NewEvent(uuid.Must(uuid.NewV7()).String(), tx.now, tx.actor, action, change).Follow(head.Seq, head.Hash)
-		if err := tx.insertEvent(event); err != nil {
+		events[i] = audit.NewEvent(uuid.Must(uuid.NewV7()).String(), tx.now, tx.actor, action, change).Follow(head.Seq, head.Hash)
+		if !tx.actor.May(events[i].Action) {
+			return ErrForbidden
+		}
+		head.Seq, head.Hash = events[i].Seq, events[i].Hash
+	}
+	for chunk := range slices.Chunk(events, atOnce) {
+		if err := tx.insertEvents(chunk); err != nil {
 			return err
 		}
-		head.Seq, head.Hash = event.Seq, event.Hash
 	}
 	_, err := tx.db.ExecContext(tx.ctx, `UPDATE audit_heads SET seq = $2, hash = $3 WHERE org_id = $1`, orgID, head.Seq, head.Hash)
 	return err

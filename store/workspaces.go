@@ -9,14 +9,15 @@ import (
 // WorkspaceByID returns a workspace of the organisation, or ErrNotFound.
 func (s *Store) WorkspaceByID(ctx context.Context, orgID, id string) (Choice, error) {
 	var w Choice
-	err := s.db.GetContext(ctx, &w, `SELECT id, name FROM workspaces WHERE org_id = $1 AND id = $2`, orgID, id)
+	err := s.db.GetContext(ctx, &w, `SELECT id, name, archived_at IS NOT NULL AS archived FROM workspaces WHERE org_id = $1 AND id = $2`, orgID, id)
 	return w, tidy(err)
 }
 
 // ProcessByID returns a process of the organisation, or ErrNotFound.
 func (s *Store) ProcessByID(ctx context.Context, orgID, id string) (Choice, error) {
 	var p Choice
-	err := s.db.GetContext(ctx, &p, `SELECT id, name, workspace_id AS parent FROM processes WHERE org_id = $1 AND id = $2`, orgID, id)
+	err := s.db.GetContext(ctx, &p, `SELECT p.id, p.name, p.workspace_id AS parent, coalesce(p.archived_at, w.archived_at) IS NOT NULL AS archived
+		FROM processes p JOIN workspaces w ON w.id = p.workspace_id WHERE p.org_id = $1 AND p.id = $2`, orgID, id)
 	return p, tidy(err)
 }
 

@@ -31,6 +31,8 @@ func (m KeyList) chips() []chip {
 	add(s.ProcessID != "", "Process: "+labelOf(m.Processes, s.ProcessID), func(r *ListState) { r.ProcessID = "" })
 	add(s.ExpiresWithin > 0, "Expires within "+ui.Count(int64(s.ExpiresWithin), "day"), func(r *ListState) { r.ExpiresWithin = 0 })
 	add(s.UnusedFor > 0, "Unused for "+ui.Count(int64(s.UnusedFor), "day"), func(r *ListState) { r.UnusedFor = 0 })
+	add(s.Orphaned, "Live, and the owner has left", func(r *ListState) { r.Orphaned = false })
+	add(s.BreaksPolicy, "Live, and breaks the key policy", func(r *ListState) { r.BreaksPolicy = false })
 	return out
 }
 
@@ -138,17 +140,17 @@ func withDays(options []Option, n int) []Option {
 	return options
 }
 
-// The pages' links are named for time where the list is in the order of time.
-func (s ListState) newerLabel() string {
-	if s.sort() == apikey.Newest {
-		return "Newer"
+// pages are the list's neighbouring pages, named for time where the list is in the order of time.
+func (m KeyList) pages() ui.Pages {
+	p := ui.Pages{Target: "keys", NewerLabel: "Previous", OlderLabel: "Next"}
+	if m.State.sort() == apikey.Newest {
+		p.NewerLabel, p.OlderLabel = "Newer", "Older"
 	}
-	return "Previous"
-}
-
-func (s ListState) olderLabel() string {
-	if s.sort() == apikey.Newest {
-		return "Older"
+	if m.Newer != "" {
+		p.NewerPath = m.State.at(m.Newer)
 	}
-	return "Next"
+	if m.Older != "" {
+		p.OlderPath = m.State.at(m.Older)
+	}
+	return p
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // ListState is what the list's address says, already recognised. The query's names: q, status, owner, environment,
-// scope, profile, workspace, process, expires, unused, sort, size; and cursor, which is the page's and not the state's.
+// scope, profile, workspace, process, expires, unused, orphaned, breaking, sort, size; and cursor, which is the page's and not the state's.
 type ListState struct {
 	apikey.Filter
 	Sort apikey.Sort // the zero Sort means apikey.Newest
@@ -32,6 +32,11 @@ func (s ListState) Query() url.Values {
 			q.Set(name, strconv.Itoa(n))
 		}
 	}
+	flag := func(name string, on bool) {
+		if on {
+			q.Set(name, "1")
+		}
+	}
 	set("q", s.Search)
 	set("status", string(s.Status))
 	set("owner", s.OwnerID)
@@ -42,6 +47,8 @@ func (s ListState) Query() url.Values {
 	set("process", s.ProcessID)
 	days("expires", s.ExpiresWithin)
 	days("unused", s.UnusedFor)
+	flag("orphaned", s.Orphaned)
+	flag("breaking", s.BreaksPolicy)
 	if s.Sort.By != "" && s.Sort != apikey.Newest {
 		q.Set("sort", s.Sort.String())
 	}

@@ -97,7 +97,7 @@ func changesFor(v Viewer, k Key, now time.Time) []apikey.Change {
 	status := k.StatusAt(now)
 	var out []apikey.Change
 	for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Enable, apikey.Transfer, apikey.Revoke, apikey.Delete} {
-		if c == apikey.Rotate && !v.MayGrant(k.Scopes) {
+		if c == apikey.Rotate && !(v.MayGrant(k.Scopes) && v.MayEntrust(k.Scopes, k.Owner.Role)) {
 			continue // its successor would be handed to somebody who may not have it
 		}
 		if status.Allows(c) && v.May(actionOf(c)) {
@@ -157,6 +157,15 @@ func entry(c apikey.Change, k Key, now time.Time) string {
 		return "Stop the old key now…"
 	}
 	return verb(c) + "…"
+}
+
+// keyMenu is what may be done with a key.
+func keyMenu(changes []apikey.Change, k Key, now time.Time, back string) []ui.MenuItem {
+	items := make([]ui.MenuItem, len(changes))
+	for i, c := range changes {
+		items[i] = ui.MenuItem{Label: entry(c, k, now), Path: ChangePath(k.ID, c, back), Apart: final(c) && i > 0 && !final(changes[i-1])}
+	}
+	return items
 }
 
 // did is what a change has done to a key.

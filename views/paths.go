@@ -2,21 +2,29 @@ package views
 
 import (
 	"net/url"
-	"strings"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
 // Where the pages are. Forms post to the path that shows them.
 const (
-	HomePath     = "/"
-	SignInPath   = "/sign-in"
-	SignOutPath  = "/sign-out"
-	SessionsPath = "/account/sessions" // POST: end=<session id>, or everywhere=1
-	KeysPath     = "/account/api-keys"
-	NewKeyPath   = "/account/api-keys/new"
-	DocsPath     = "/docs"
-	OpenAPIPath  = "/openapi.json"
+	HomePath       = "/"
+	SignInPath     = "/sign-in"
+	SignOutPath    = "/sign-out"
+	AccountPath    = "/account"
+	SessionsPath   = "/account/sessions" // POST: end=<session id>, or everywhere=1
+	KeysPath       = "/account/api-keys"
+	NewKeyPath     = "/account/api-keys/new"
+	KeyOwnersPath  = "/key-owners"
+	ProcessesPath  = "/processes"
+	WorkspacesPath = "/workspaces"
+	ProfilesPath   = "/bias-profiles"
+	ScopesPath     = "/scopes"
+	PolicyPath     = "/key-policy"
+	MembersPath    = "/members"
+	AuditPath      = "/audit-log"
+	DocsPath       = "/docs"
+	OpenAPIPath    = "/openapi.json"
 )
 
 // KeyPath is a key's own page.
@@ -39,15 +47,11 @@ func withReturn(path, back string) string {
 	return path + "?" + url.Values{"return": {back}}.Encode()
 }
 
-// backTo is where a dialog's "Cancel" leads. Only a path of our own will do: a link elsewhere came from nobody here.
+// backTo is where a dialog's "Cancel" leads. Only a path of our own will do: a link elsewhere came from nobody here. Of
+// what is about keys, an empty one stands for their list.
 func backTo(back string) string {
 	if len(back) == 0 || back[0] != '/' || (len(back) > 1 && (back[1] == '/' || back[1] == '\\')) {
 		return KeysPath
 	}
 	return back
-}
-
-func onList(back string) bool {
-	path, _, _ := strings.Cut(backTo(back), "?")
-	return path == KeysPath
 }

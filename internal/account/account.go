@@ -61,23 +61,52 @@ const (
 	ReadAudit   Action = "audit.read"
 )
 
-// Actions on people and their sessions.
+// Actions on people.
 const (
-	SetUp         Action = "organisation.created"
-	ReadMembers   Action = "member.read"
-	CreateMember  Action = "member.created"
-	ResetPassword Action = "member.password_reset"
-	SignIn        Action = "session.started"
-	EndSession    Action = "session.ended"
-	SuspendMember Action = "member.suspended"
+	SetUp           Action = "organisation.created"
+	ReadMembers     Action = "member.read"
+	CreateMember    Action = "member.created" // by the operator
+	ResetPassword   Action = "member.password_reset"
+	InviteMember    Action = "member.invited"
+	WithdrawInvite  Action = "member.invitation_withdrawn"
+	JoinMember      Action = "member.joined" // by whoever was invited
+	ChangeRole      Action = "member.role_changed"
+	SuspendMember   Action = "member.suspended"
+	ReinstateMember Action = "member.reinstated"
+	RemoveMember    Action = "member.removed"
+	SignOutMember   Action = "member.signed_out" // everywhere, by somebody else
 )
 
-// Actions on what keys belong to and carry.
+// Actions on oneself.
 const (
-	ReadConfig      Action = "config.read" // workspaces, processes, bias profiles, scopes
-	CreateWorkspace Action = "workspace.created"
-	CreateProcess   Action = "process.created"
-	CreateProfile   Action = "profile.created"
+	SignIn         Action = "session.started"
+	EndSession     Action = "session.ended"
+	RenameSelf     Action = "member.renamed"
+	ChangePassword Action = "member.password_changed"
+)
+
+// Actions on what keys belong to and carry, and on what is asked of them.
+const (
+	ReadConfig       Action = "config.read" // workspaces, processes, bias profiles, scopes, the key policy
+	CreateWorkspace  Action = "workspace.created"
+	RenameWorkspace  Action = "workspace.renamed"
+	ArchiveWorkspace Action = "workspace.archived"
+	RestoreWorkspace Action = "workspace.restored"
+	DeleteWorkspace  Action = "workspace.deleted"
+	CreateProcess    Action = "process.created"
+	RenameProcess    Action = "process.renamed"
+	ArchiveProcess   Action = "process.archived"
+	RestoreProcess   Action = "process.restored"
+	DeleteProcess    Action = "process.deleted"
+	CreateProfile    Action = "profile.created"
+	EditProfile      Action = "profile.edited"
+	DeleteProfile    Action = "profile.deleted"
+	CreateScope      Action = "scope.created"
+	EditScope        Action = "scope.edited"
+	RetireScope      Action = "scope.retired"
+	RestoreScope     Action = "scope.restored"
+	DeleteScope      Action = "scope.deleted"
+	ChangePolicy     Action = "policy.changed"
 )
 
 // Scopes that Moonlatch's own API asks of a key.
@@ -87,6 +116,7 @@ const (
 	CheckScope = "verify:api-keys"
 	AuditScope = "read:audit"
 	SeeScope   = "read:config"
+	SetScope   = "write:config"
 )
 
 // rule says what an action takes: one of the roles and, of a key that acts for a member, a scope besides. Without a
@@ -119,17 +149,43 @@ var allowed = map[Action]rule{
 	ReadAudit:   {viewers, AuditScope},
 	ReadConfig:  {viewers, SeeScope},
 
-	SetUp:         {},
-	ReadMembers:   {viewers, ""},
-	CreateMember:  {owners, ""},
-	ResetPassword: {}, // the operator's alone
-	SignIn:        {everybody, ""},
-	EndSession:    {everybody, ""},
-	SuspendMember: {owners, ""},
+	SetUp:           {},
+	ReadMembers:     {viewers, ""},
+	CreateMember:    {owners, ""},
+	ResetPassword:   {}, // the operator's alone
+	InviteMember:    {owners, ""},
+	WithdrawInvite:  {owners, ""},
+	JoinMember:      {everybody, ""},
+	ChangeRole:      {owners, ""},
+	SuspendMember:   {owners, ""},
+	ReinstateMember: {owners, ""},
+	RemoveMember:    {owners, ""},
+	SignOutMember:   {owners, ""},
 
-	CreateWorkspace: {admins, ""},
-	CreateProcess:   {admins, ""},
-	CreateProfile:   {owners, ""},
+	SignIn:         {everybody, ""},
+	EndSession:     {everybody, ""},
+	RenameSelf:     {everybody, ""},
+	ChangePassword: {everybody, ""},
+
+	CreateWorkspace:  {admins, SetScope},
+	RenameWorkspace:  {admins, SetScope},
+	ArchiveWorkspace: {admins, SetScope},
+	RestoreWorkspace: {admins, SetScope},
+	DeleteWorkspace:  {admins, SetScope},
+	CreateProcess:    {admins, SetScope},
+	RenameProcess:    {admins, SetScope},
+	ArchiveProcess:   {admins, SetScope},
+	RestoreProcess:   {admins, SetScope},
+	DeleteProcess:    {admins, SetScope},
+	CreateProfile:    {owners, SetScope},
+	EditProfile:      {owners, SetScope},
+	DeleteProfile:    {owners, SetScope},
+	CreateScope:      {owners, SetScope},
+	EditScope:        {owners, SetScope},
+	RetireScope:      {owners, SetScope},
+	RestoreScope:     {owners, SetScope},
+	DeleteScope:      {owners, SetScope},
+	ChangePolicy:     {owners, ""},
 }
 
 // May says whether the role may take the action.

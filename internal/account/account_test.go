@@ -8,8 +8,11 @@ import (
 // TestRolesMayWhatTheProductSays holds the table to the product's page "Roles".
 func TestRolesMayWhatTheProductSays(t *testing.T) {
 	see, change, owners := []Action{ReadKeys, VerifyKey, ReadAudit, ReadConfig, ReadMembers}, []Action{IssueKey, EditKey, DisableKey, EnableKey, RotateKey, RevokeKey, DeleteKey, TransferKey,
-		CreateWorkspace, CreateProcess}, []Action{GrantAll, CreateMember, SuspendMember, CreateProfile}
-	everybody, nobody := []Action{SignIn, EndSession}, []Action{SetUp, ResetPassword}
+		CreateWorkspace, RenameWorkspace, ArchiveWorkspace, RestoreWorkspace, DeleteWorkspace,
+		CreateProcess, RenameProcess, ArchiveProcess, RestoreProcess, DeleteProcess}, []Action{GrantAll,
+		CreateMember, InviteMember, WithdrawInvite, ChangeRole, SuspendMember, ReinstateMember, RemoveMember, SignOutMember,
+		CreateProfile, EditProfile, DeleteProfile, CreateScope, EditScope, RetireScope, RestoreScope, DeleteScope, ChangePolicy}
+	everybody, nobody := []Action{SignIn, EndSession, RenameSelf, ChangePassword, JoinMember}, []Action{SetUp, ResetPassword}
 	may := map[Role][]Action{
 		Owner:    slices.Concat(everybody, see, change, owners),
 		Admin:    slices.Concat(everybody, see, change),
@@ -112,6 +115,8 @@ func TestTransferRaisesNobody(t *testing.T) {
 	}{
 		{Actor{Role: Admin}, []string{WriteScope, "read:chat"}, Owner, true},
 		{Actor{Role: Admin}, []string{"*"}, Owner, false},
+		{Actor{Role: Admin}, []string{SetScope}, Owner, false}, // bias profiles are an owner's to change
+		{Actor{Role: Admin}, []string{SetScope}, Admin, true},
 		{Actor{Role: Admin}, []string{"*"}, Admin, true},
 		{Actor{Role: Owner}, []string{"*"}, Owner, true},
 		{Actor{Role: Operator}, []string{"*"}, Owner, true},

@@ -15,8 +15,10 @@ type Filter struct {
 	ProfileID     string
 	WorkspaceID   string
 	ProcessID     string
-	ExpiresWithin int // days from now; a key that has died does not count
-	UnusedFor     int // days
+	ExpiresWithin int  // days from now; a key that has died does not count
+	UnusedFor     int  // days
+	Orphaned      bool // live, and of an owner who was suspended or removed
+	BreaksPolicy  bool // live, and not as the organisation's policy asks of new keys
 }
 
 // Order is what a list of keys is sorted by.

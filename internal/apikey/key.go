@@ -99,6 +99,11 @@ func (k Key) AcceptedAt(now time.Time) bool {
 	return k.StatusAt(now) == Enabled || k.InGraceAt(now)
 }
 
+// LiveAt says whether the key works at a time or could be made to: enabled, disabled, or rotated and in its grace period.
+func (k Key) LiveAt(now time.Time) bool {
+	return k.StatusAt(now) == Enabled || k.StatusAt(now) == Disabled || k.InGraceAt(now)
+}
+
 // Change is a step in a key's life that somebody asks for.
 type Change string
 

@@ -25,11 +25,47 @@ const Day = 24 * time.Hour
 // All is the scope that stands for every scope; only an owner may grant it.
 const All = "*"
 
-// Policy is what an organisation allows its keys.
+// Policy is what an organisation allows its keys, and asks of them.
 type Policy struct {
-	LongestLifetime time.Duration
-	DefaultLifetime time.Duration
-	LongestGrace    time.Duration
+	LongestLifetime  time.Duration
+	DefaultLifetime  time.Duration
+	LongestGrace     time.Duration
+	RequireAllowlist bool
+	RequireWorkspace bool
+	UnusedAfter      time.Duration // without a use, after which a key is flagged or disabled; 0 for never
+	DisableUnused    bool          // by itself, rather than flag it
+	DisableDeparted  bool          // the keys of whoever is suspended or removed
+	Version          int           // grows by one with every change
+}
+
+// Rule is something that a policy asks of every new key.
+type Rule string
+
+// The rules that a key which is older than they are can break.
+const (
+	LivesTooLong   Rule = "lifetime"
+	LacksAllowlist Rule = "allowlist"
+	LacksWorkspace Rule = "workspace"
+)
+
+// Broken lists the rules that a key breaks. Only live keys matter: see Key.LiveAt.
+func (p Policy) Broken(k Key) []Rule {
+	var broken []Rule
+	if k.Lifetime() > p.LongestLifetime {
+		broken = append(broken, LivesTooLong)
+	}
+	if p.RequireAllowlist && len(k.IPAllowlist) == 0 {
+		broken = append(broken, LacksAllowlist)
+	}
+	if p.RequireWorkspace && k.WorkspaceID == "" {
+		broken = append(broken, LacksWorkspace)
+	}
+	return broken
+}
+
+// Unused says whether a live key has been idle for as long as the policy lets it be.
+func (p Policy) Unused(idleSince, now time.Time) bool {
+	return p.UnusedAfter > 0 && !idleSince.After(now.Add(-p.UnusedAfter))
 }
 
 // CheckName returns the sentence to show beside a name that may not be used. The text has been cleaned

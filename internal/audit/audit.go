@@ -5,6 +5,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -21,13 +22,15 @@ type Facts map[string]any
 
 // Subject is what a change was made to.
 type Subject struct {
-	Kind string // key, member, session, organisation, workspace, process, profile
+	Kind string // key, member, invitation, session, organisation, workspace, process, profile, scope, policy
 	ID   string
 	Name string
 }
 
-// Change is one thing that happened to one subject. Before is nil for what was made, After for what was removed.
+// Change is one thing that happened to one subject. Before is nil for what was made, After for what was removed. Action
+// is "" for what its transaction was asked to do, and names what went along with that.
 type Change struct {
+	Action        account.Action
 	Subject       Subject
 	Before, After Facts
 }
@@ -53,11 +56,11 @@ type Event struct {
 	Hash      []byte
 }
 
-// NewEvent puts a change into words: of the facts on both sides only those that differ.
+// NewEvent puts a change, made by an action, into words: of the facts on both sides only those that differ.
 func NewEvent(id string, at time.Time, actor account.Actor, action account.Action, c Change) Event {
 	before, after := difference(c.Before, c.After)
 	return Event{
-		OrgID: actor.OrgID, ID: id, At: at, Action: action,
+		OrgID: actor.OrgID, ID: id, At: at, Action: cmp.Or(c.Action, action),
 		ActorID: actor.MemberID, Email: actor.Email, Role: actor.Role, SessionID: actor.SessionID, KeyID: actor.KeyID,
 		Address: actor.Address, UserAgent: actor.UserAgent,
 		Subject: c.Subject, Before: encode(before), After: encode(after),

@@ -359,26 +359,16 @@ func (r *Keyring) ChangeStatuses(ctx context.Context, actor account.Actor, chang
 	if err != nil {
 		return 0, err
 	}
-	ids = slices.Compact(slices.Sorted(slices.Values(ids))) // one order for everybody: no two wait for each other crosswise
 	count := 0
 	err = r.store.Mutate(ctx, actor, actions[change], func(tx *store.Tx) ([]audit.Change, error) {
-		var changes []audit.Change
-		for _, id := range ids {
-			before, err := tx.LockKey(id)
-			if errors.Is(err, ErrNotFound) || err == nil && !before.StatusAt(tx.Now()).Allows(change) {
-				continue
+		happened, err := changeMany(tx, actions[change], store.KeysOf{IDs: ids}, func(key apikey.Key) (apikey.Key, error) {
+			if !key.StatusAt(tx.Now()).Allows(change) {
+				return key, nil
 			}
-			if err != nil {
-				return nil, err
-			}
-			after, err := tx.UpdateKey(changed(before, change, tx.Now()))
-			if err != nil {
-				return nil, err
-			}
-			changes = append(changes, audit.KeyChange(&before, &after))
-		}
-		count = len(changes)
-		return changes, nil
+			return changed(key, change, tx.Now()), nil
+		})
+		count = len(happened)
+		return happened, err
 	})
 	return count, err
 }
@@ -391,7 +381,7 @@ type Rotation struct {
 
 // RotateKey makes a key's successor and lets the old key be accepted beside it for the grace period. The same request
 // key again does not rotate again. Errors: input.Problems (graceSeconds), apikey.ErrState when the key's life is over,
-// also when another rotation came first; ErrGrantAll, ErrHandOut, ErrNotFound, *RepeatedError.
+// also when another rotation came first; ErrGrantAll, ErrEntrust, ErrHandOut, ErrNotFound, *RepeatedError.
 func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string, grace time.Duration, requestKey string) (Rotation, error) {
 	if err := allow(actor, account.RotateKey); err != nil {
 		return Rotation{}, err
@@ -425,6 +415,13 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		}
 		if err := errors.Join(grants(actor, old.Scopes), handsOut(tx, next)); err != nil {
 			return nil, err
+		}
+		owner, err := tx.Member(old.OwnerID)
+		if err != nil {
+			return nil, err
+		}
+		if !actor.MayEntrust(old.Scopes, owner.Role) { // whoever reads the plaintext acts in the owner's name
+			return nil, ErrEntrust
 		}
 		if actor.MemberID != "" {
 			next.CreatedBy = actor.MemberID

@@ -189,5 +189,5 @@ func endAllSessions(tx *store.Tx, memberID, email string) ([]audit.Change, error
 }
 
 func sessionEnded(tx *store.Tx, id, email string) audit.Change {
-	return audit.Change{Subject: sessionSubject(id, email), After: audit.Facts{"endedAt": tx.Now().Format(time.RFC3339)}}
+	return audit.Change{Action: account.EndSession, Subject: sessionSubject(id, email), After: audit.Facts{"endedAt": tx.Now().Format(time.RFC3339)}}
 }

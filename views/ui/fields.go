@@ -44,3 +44,35 @@ func (s Select) groups() []choiceGroup {
 	}
 	return out
 }
+
+// Box is a box to tick.
+type Box struct {
+	ID, Name, Value, Label, Hint, Problem string // Value is "1" unless given
+	On                                    bool
+}
+
+func (b Box) value() string {
+	if b.Value == "" {
+		return "1"
+	}
+	return b.Value
+}
+
+// MenuItem is an entry of a menu. Apart ones stand below a line.
+type MenuItem struct {
+	Label, Path string
+	Apart       bool
+}
+
+// Tab is one of pages that stand beside each other.
+type Tab struct {
+	Label, Path string
+	Current     bool
+}
+
+// Pages are the neighbours of a list's page.
+type Pages struct {
+	Target                string // the DOM id of the list's fragment; empty for whole pages
+	NewerPath, NewerLabel string
+	OlderPath, OlderLabel string
+}
