@@ -1,5 +1,5 @@
-// Builds static/dist, which the binary embeds: app.css (Tailwind), docs.css, app.js (htmx and js/app.js), the font and the
-// mark, each text also as .br and .gz. Run from the repository's root: node static/build.mjs [--watch]
+// Builds static/dist, which the binary embeds: app.css (Tailwind), docs.css, app.js (htmx and js/app.js), the font, the
+// mark and the icons, each text also as .br and .gz. Run from the repository's root: node static/build.mjs [--watch]
 // Without --watch it does nothing when nothing changed since the last build.
 import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -41,11 +41,11 @@ async function inputs() {
 
 async function copies() {
   await copyFile("node_modules/@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2", `${dist}/figtree.woff2`)
-  await copyFile("static/img/mark.svg", `${dist}/mark.svg`)
+  for (const name of ["mark.svg", "icons.svg"]) await copyFile(`static/img/${name}`, `${dist}/${name}`)
 }
 
 async function compress() {
-  for (const name of ["app.css", "docs.css", "app.js", "mark.svg"]) {
+  for (const name of ["app.css", "docs.css", "app.js", "mark.svg", "icons.svg"]) {
     const text = await readFile(join(dist, name))
     const best = { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: text.length } }
     await writeFile(join(dist, name + ".br"), await promisify(brotliCompress)(text, best))

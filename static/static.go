@@ -1,4 +1,4 @@
-// Package static holds the built CSS, JavaScript, font and mark, and serves them under addresses that change with
+// Package static holds the built CSS, JavaScript, font, mark and icons, and serves them under addresses that change with
 // their content, so that a browser may keep them for good.
 package static
 

@@ -91,12 +91,13 @@ const copyText = async (button) => {
     return
   }
   announce("Copied")
-  const draw = (icon) => find("use", button).setAttribute("href", icon)
+  const drawing = find("use", button)
+  const draw = (icon) => drawing.setAttribute("href", drawing.getAttribute("href").replace(/#.*/, icon))
   button.dataset.copied = ""
-  draw("#i-check")
+  draw("#check")
   setTimeout(() => {
     delete button.dataset.copied
-    draw("#i-copy")
+    draw("#copy")
   }, 2000)
 }
 
