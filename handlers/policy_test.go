@@ -12,22 +12,83 @@ import (
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
+
+// things makes one of everything that a path can name, in the actor's organisation, and returns their ids by the part of
+// the path before them.
+func things(t *testing.T, s *store.Store, ring *keyring.Keyring, who account.Actor) map[string]string {
+	t.Helper()
+	ids := map[string]string{"members": who.MemberID, "key-owners": who.MemberID}
+	key, _, err := ring.IssueKey(t.Context(), who, keyring.KeyDraft{Name: "walked", Scopes: []string{"read:chat"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids["api-keys"] = key.ID
+	err = s.Mutate(t.Context(), who, account.CreateProfile, func(tx *store.Tx) ([]audit.Change, error) {
+		profile, err := tx.InsertProfile(apikey.Profile{Name: "walked", DefaultThreshold: 50})
+		if err != nil {
+			return nil, err
+		}
+		workspace, err := tx.InsertWorkspace("walked")
+		if err != nil {
+			return nil, err
+		}
+		process, err := tx.InsertProcess(workspace.ID, "walked")
+		ids["bias-profiles"], ids["workspaces"], ids["processes"] = profile.ID, workspace.ID, process.ID
+		return []audit.Change{{Subject: audit.Subject{Kind: "profile", ID: profile.ID, Name: profile.Name}}}, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids
+}
+
+// named puts the ids into a route's path; ok is false when the walk knows none for it.
+func (r route) named(ids map[string]string) (path string, ok bool) {
+	parts := strings.Split(r.path, "/")
+	for i, part := range parts {
+		if part == ":token" {
+			parts[i] = "x"
+		} else if strings.HasPrefix(part, ":") {
+			if parts[i] = ids[parts[i-1]]; parts[i] == "" {
+				return "", false
+			}
+		}
+	}
+	return strings.Join(parts, "/"), true
+}
+
+// names says whether a route's path names something of an organisation.
+func (r route) names() bool {
+	return strings.Contains(r.path, ":") && !strings.Contains(r.path, ":token")
+}
 
 // TestEveryRouteRefusesTheWrongCaller walks the table: whoever may not use a route is turned away by every one.
 func TestEveryRouteRefusesTheWrongCaller(t *testing.T) {
 	s := newSite(t)
 	other := storetest.Organisation(t, s.store)
-	key := s.issue("walked")
+	ids := things(t, s.store, s.keyring, s.org.Owner)
+	key, err := s.keyring.Key(t.Context(), s.org.Owner, ids["api-keys"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	random := map[string]string{}
+	for noun := range ids {
+		random[noun] = uuid.NewString()
+	}
 	browsers := map[account.Role]*browser{}
 	for _, actor := range []account.Actor{s.org.Owner, s.org.Admin, s.org.Support, s.org.Member} {
 		browsers[actor.Role] = s.as(actor)
 	}
 	foreign := s.as(other.Owner)
 	for _, r := range routes {
-		path := strings.NewReplacer(":id", key.ID, ":token", "x").Replace(r.path)
+		path, known := r.named(ids)
+		if !known {
+			t.Fatalf("%s %s: the walk knows no such thing", r.method, r.path)
+		}
 		var form url.Values
 		if r.method == post {
 			form = url.Values{}
@@ -56,9 +117,9 @@ func TestEveryRouteRefusesTheWrongCaller(t *testing.T) {
 				t.Errorf("%s %s: %s gets %d, or is not told whom to ask", r.method, r.path, role, got.status)
 			}
 		}
-		if strings.Contains(r.path, ":id") {
-			random := strings.ReplaceAll(r.path, ":id", uuid.NewString())
-			got, fake := foreign.send(r.method, path, form, nil), foreign.send(r.method, random, form, nil)
+		if r.names() {
+			unknown, _ := r.named(random)
+			got, fake := foreign.send(r.method, path, form, nil), foreign.send(r.method, unknown, form, nil)
 			if got.status != http.StatusNotFound || fake.status != got.status || got.sameEachTime() != fake.sameEachTime() {
 				t.Errorf("%s %s: another organisation's id gets %d, a random one %d, or their pages differ", r.method, r.path, got.status, fake.status)
 			}
@@ -145,26 +206,17 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 		fallen[name] = here.with(secret)
 	}
 	other := storetest.Organisation(t, s)
-	foreign := map[string]string{"members": other.Owner.MemberID}
-	stranger, _ := here.key(other.Owner, "read:chat")
-	foreign["api-keys"] = stranger.ID
-	err = s.Mutate(t.Context(), other.Owner, account.CreateProfile, func(tx *store.Tx) ([]audit.Change, error) {
-		profile, err := tx.InsertProfile(apikey.Profile{Name: "theirs", DefaultThreshold: 50})
-		if err != nil {
-			return nil, err
-		}
-		workspace, err := tx.InsertWorkspace("theirs")
-		if err != nil {
-			return nil, err
-		}
-		process, err := tx.InsertProcess(workspace.ID, "theirs")
-		foreign["bias-profiles"], foreign["workspaces"], foreign["processes"] = profile.ID, workspace.ID, process.ID
-		return []audit.Change{{Subject: audit.Subject{Kind: "profile", ID: profile.ID, Name: profile.Name}}}, err
-	})
+	foreign := things(t, s, here.keyring, other.Owner)
+	stranger, err := here.keyring.Key(t.Context(), other.Owner, foreign["api-keys"])
 	if err != nil {
 		t.Fatal(err)
 	}
 
+	own, random := things(t, s, here.keyring, here.org.Owner), map[string]string{}
+	for noun := range own {
+		random[noun] = uuid.NewString()
+	}
+	own["api-keys"] = key.ID
 	bodies := map[string]object{ // good ones, so that nothing else is wrong with the requests
 		verifyPath: {"key": plaintext}, "/v1/api-keys": {"name": "x", "scopes": []string{"read:chat"}}, "/v1/processes/:id/api-keys": {"name": "x", "scopes": []string{"read:chat"}},
 		"/v1/api-keys/:id": {"name": "x"}, "/v1/api-keys/:id/rotate": {"graceSeconds": 0},
@@ -179,23 +231,27 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 		if known, ok := bodies[r.path]; ok && (r.method == post || r.method == patch) {
 			body = known
 		}
-		call := func(c *client, id string) reply { return c.call(r.method, strings.ReplaceAll(r.path, ":id", id), body) }
+		path, known := r.named(own)
+		if !known {
+			t.Fatalf("%s %s: the walk knows no such thing", r.method, r.path)
+		}
+		call := func(c *client) reply { return c.call(r.method, path, body) }
 		where := r.method + " " + r.path
 		for name, c := range map[string]*client{"nobody": here.client(), "a bad key": here.with(plaintext[:58] + "!"), "a key that is nobody's": here.with(apikey.NewPlaintext(apikey.Live).Reveal()),
 			"a bad token": here.with("eyJhbGciOiJub25lIn0.e30."), "a password": here.client("Authorization", "Basic YTpi"), "two keys": here.client("X-Api-Key", all, "Authorization", "Bearer "+all)} {
-			got := call(c, key.ID).expect(t, where+" by "+name, 401, "unauthorized")
+			got := call(c).expect(t, where+" by "+name, 401, "unauthorized")
 			if !strings.HasPrefix(got.header.Get("WWW-Authenticate"), `Bearer realm="`) {
 				t.Errorf("%s by %s: the challenge is %q", where, name, got.header.Get("WWW-Authenticate"))
 			}
 		}
 		for _, header := range []map[string]string{nil, {"Sec-Fetch-Site": ""}, {"Sec-Fetch-Site": "", "Origin": "http://localhost"}} {
-			if got := browser.send(r.method, strings.ReplaceAll(r.path, ":id", key.ID), nil, header); got.status != 401 {
+			if got := browser.send(r.method, path, nil, header); got.status != 401 {
 				t.Errorf("%s: an owner's cookie gets %d", where, got.status)
 			}
 		}
 		for role, c := range sessions {
 			if !slices.Contains(account.RolesFor(r.policy.action), role) {
-				call(c, key.ID).expect(t, where+" by "+string(role), 403, "forbidden")
+				call(c).expect(t, where+" by "+string(role), 403, "forbidden")
 			}
 		}
 		scope := account.ScopeFor(r.policy.action)
@@ -203,27 +259,24 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 			t.Errorf("%s takes the scope %q, and the contract says %q", where, scope, want)
 		}
 		if scope == "" { // nothing for keys
-			call(here.with(all), key.ID).expect(t, where+" by a key with every scope", 403, "forbidden")
+			call(here.with(all)).expect(t, where+" by a key with every scope", 403, "forbidden")
 		} else {
-			got := call(keys[scope], key.ID).expect(t, where+" by a key with every scope but "+scope, 403, "forbidden")
+			got := call(keys[scope]).expect(t, where+" by a key with every scope but "+scope, 403, "forbidden")
 			if !strings.Contains(got.header.Get("WWW-Authenticate"), `error="insufficient_scope", scope="`+scope+`"`) {
 				t.Errorf("%s: the challenge is %q", where, got.header.Get("WWW-Authenticate"))
 			}
 		}
 		for name, c := range fallen {
 			if role := account.Role(name); !slices.Contains(account.RolesFor(r.policy.action), role) {
-				call(c, stranger.ID).expect(t, where+" by a key of an owner who is "+name+" now", 403, "forbidden")
+				call(c).expect(t, where+" by a key of an owner who is "+name+" now", 403, "forbidden")
 			}
 		}
-		if strings.Contains(r.path, ":id") {
-			noun := strings.Split(r.path, "/")[2]
-			if foreign[noun] == "" {
-				t.Fatalf("%s: the walk knows no foreign id of %s", where, noun)
-			}
-			caller := sessions[account.Owner]
-			theirs := call(caller, foreign[noun]).expect(t, where+" with another organisation's id", 404, "not_found")
-			if random := call(caller, uuid.NewString()); random.status != 404 || random.body != theirs.body {
-				t.Errorf("%s: another organisation's id gets %s, a random one %d %s", where, theirs.body, random.status, random.body)
+		if r.names() {
+			theirPath, _ := r.named(foreign)
+			nobodys, _ := r.named(random)
+			theirs := sessions[account.Owner].call(r.method, theirPath, body).expect(t, where+" with another organisation's id", 404, "not_found")
+			if got := sessions[account.Owner].call(r.method, nobodys, body); got.status != 404 || got.body != theirs.body {
+				t.Errorf("%s: another organisation's id gets %s, a random one %d %s", where, theirs.body, got.status, got.body)
 			}
 		}
 	}
