@@ -113,18 +113,22 @@ const maxDraft = 4 << 10
 
 // askToSignIn sends a visitor to the sign-in page, which leads back here.
 func (h *handler) askToSignIn(c echo.Context) error {
-	query := url.Values{}
-	if next := asTyped(c.Request()); next != views.HomePath {
+	query, next := url.Values{}, asTyped(c.Request())
+	if next != views.HomePath {
 		query.Set("next", next)
 	}
 	if c.Request().Method == http.MethodPost {
-		query.Set("notice", noticeEnded)
+		notice := noticeEnded
+		if next == c.Request().URL.Path {
+			notice = noticeEndedBare
+		}
+		query.Set("notice", notice)
 	}
 	return h.goTo(c, withQuery(views.SignInPath, query))
 }
 
 // asTyped is the address that leads to the same page again. A form that was sent goes along: its path shows the same
-// form, filled with the query. A key that stands in it does not.
+// form, filled with the query. A key that stands in it does not, and no field for a password.
 func asTyped(request *http.Request) string {
 	typed := request.URL.Query()
 	if request.Method == http.MethodPost {
@@ -132,7 +136,10 @@ func asTyped(request *http.Request) string {
 		typed = request.PostForm
 		typed.Del("nonce")
 	}
-	for _, values := range typed {
+	for name, values := range typed {
+		if strings.HasSuffix(strings.ToLower(name), "password") {
+			typed.Del(name)
+		}
 		for i := range values {
 			values[i] = apikey.Redact(values[i])
 		}

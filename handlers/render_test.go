@@ -39,7 +39,7 @@ func TestFragmentIsTheSamePartOfTheSamePage(t *testing.T) {
 func TestEveryPageKeepsItsPromisesToTheBrowser(t *testing.T) {
 	s := newSite(t)
 	b := s.as(s.org.Admin)
-	for _, path := range []string{"/sign-in", views.KeysPath, views.SessionsPath, "/nowhere", "/setup/x"} {
+	for _, path := range []string{"/sign-in", views.KeysPath, views.AccountPath, "/nowhere", "/setup/x"} {
 		got := b.get(path)
 		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"} {
 			if path == "/sign-in" && name == "Cache-Control" && got.status == http.StatusSeeOther {

@@ -36,6 +36,11 @@ var routes = []route{
 	{get, "/setup/:token", public, (*handler).setUpPage},
 	{post, "/setup/:token", public, (*handler).setUp},
 
+	{get, "/account", signedIn, (*handler).accountPage},
+	{get, "/account/name", may(account.RenameSelf), (*handler).renamePage},
+	{post, "/account/name", may(account.RenameSelf), (*handler).rename},
+	{get, "/account/password", may(account.ChangePassword), (*handler).passwordPage},
+	{post, "/account/password", may(account.ChangePassword), (*handler).changePassword},
 	{get, "/account/sessions", signedIn, (*handler).sessionsPage},
 	{post, "/account/sessions", may(account.EndSession), (*handler).endSessions},
 

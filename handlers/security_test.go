@@ -17,7 +17,7 @@ func TestBrokenBodyIsNeverA500(t *testing.T) {
 	s := newSite(t)
 	b := s.as(s.org.Admin)
 	const form = "application/x-www-form-urlencoded"
-	for _, path := range []string{views.NewKeyPath, views.BulkPath(apikey.Disable), views.SignInPath, views.SessionsPath} {
+	for _, path := range []string{views.NewKeyPath, views.BulkPath(apikey.Disable), views.SignInPath, views.SessionsPath, views.PasswordPath} {
 		for _, c := range []struct {
 			kind, encoding, body string
 			status               int

@@ -10,7 +10,6 @@ import (
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
 
-	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
@@ -77,19 +76,14 @@ const (
 	noticeOut        = "signed-out"
 	noticeEverywhere = "signed-out-everywhere"
 	noticeEnded      = "ended"
+	noticeEndedBare  = "ended-here"
 )
 
 var notices = map[string]string{
 	noticeOut:        "You are signed out.",
 	noticeEverywhere: "You are signed out everywhere.",
 	noticeEnded:      "Your session has ended. Sign in, and what you typed will be waiting.",
-}
-
-func (h *handler) home(c echo.Context) error {
-	if actorOf(c).May(account.ReadKeys) {
-		return h.goTo(c, views.KeysPath)
-	}
-	return h.goTo(c, views.SessionsPath)
+	noticeEndedBare:  "Your session has ended. Sign in to go on.",
 }
 
 func (h *handler) signInPage(c echo.Context) error {
@@ -107,7 +101,7 @@ func (h *handler) signIn(c echo.Context) error {
 	switch {
 	case errors.As(err, &locked):
 		form.LockedUntil = locked.Until
-		c.Response().Header().Set("Retry-After", fmt.Sprint(int(locked.Until.Sub(form.Now).Seconds())+1))
+		sayRetry(c, locked.Until.Sub(form.Now))
 		return h.render(c, http.StatusTooManyRequests, views.SignInPage(form))
 	case errors.Is(err, keyring.ErrCredentials):
 		form.Problems = input.Problems{"": "The e-mail or the password is wrong."}
@@ -119,6 +113,10 @@ func (h *handler) signIn(c echo.Context) error {
 		return err
 	}
 	return h.goTo(c, localPath(form.Next, views.HomePath))
+}
+
+func sayRetry(c echo.Context, after time.Duration) {
+	c.Response().Header().Set("Retry-After", fmt.Sprint(int(after.Seconds())+1))
 }
 
 // carry puts a new session into the browser's cookie, under a new token, and ends the one that was there.
@@ -154,21 +152,8 @@ func (h *handler) leave(c echo.Context, notice string) error {
 	return h.goTo(c, withQuery(views.SignInPath, url.Values{"notice": {notice}}))
 }
 
-func (h *handler) sessionsPage(c echo.Context) error {
-	actor := actorOf(c)
-	sessions, err := h.keyring.Sessions(c.Request().Context(), actor)
-	if err != nil {
-		return err
-	}
-	model := views.SessionList{Page: h.page(c)}
-	for _, s := range sessions {
-		model.Sessions = append(model.Sessions, views.Session{
-			ID: s.ID, Address: s.Address, UserAgent: s.UserAgent, StartedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt,
-			ExpiresAt: s.ExpiresAt, Current: s.ID == actor.SessionID,
-		})
-	}
-	return h.render(c, http.StatusOK, views.SessionsPage(model))
-}
+// sessionsPage is where a form leads back to when its session had ended.
+func (h *handler) sessionsPage(c echo.Context) error { return h.goTo(c, views.AccountPath) }
 
 func (h *handler) endSessions(c echo.Context) error {
 	ctx, actor := c.Request().Context(), actorOf(c)
@@ -185,5 +170,5 @@ func (h *handler) endSessions(c echo.Context) error {
 	if id == actor.SessionID {
 		return h.leave(c, noticeOut)
 	}
-	return h.done(c, views.SessionsPath, "That session is ended.")
+	return h.done(c, views.AccountPath, "That session is ended.")
 }

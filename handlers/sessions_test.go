@@ -102,18 +102,18 @@ func TestSessionsAreListedAndEnded(t *testing.T) {
 		t.Errorf("an owner ended somebody's session here: %d", got.status)
 	}
 	for _, id := range []string{"", "x", "\x00"} {
-		if got := here.post(views.SessionsPath, url.Values{"end": {id}}); got.status == http.StatusInternalServerError || got.location == views.SessionsPath {
+		if got := here.post(views.SessionsPath, url.Values{"end": {id}}); got.status == http.StatusInternalServerError || got.location == views.AccountPath {
 			t.Errorf("ending %q: %d", id, got.status)
 		}
 	}
-	if here.get(views.SessionsPath).status != http.StatusOK {
+	if here.get(views.AccountPath).status != http.StatusOK {
 		t.Fatal("ending nothing signed out")
 	}
 	if got := here.post(views.SessionsPath, url.Values{"everywhere": {"1"}}); got.status != http.StatusSeeOther {
 		t.Errorf("%d", got.status)
 	}
 	for _, b := range []*browser{here, there} {
-		if got := b.get(views.SessionsPath); got.status != http.StatusSeeOther {
+		if got := b.get(views.AccountPath); got.status != http.StatusSeeOther {
 			t.Errorf("a session survived: %d", got.status)
 		}
 	}

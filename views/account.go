@@ -26,10 +26,29 @@ type SetUpForm struct {
 	Problems                  input.Problems
 }
 
-// SessionList is the viewer's own sessions.
-type SessionList struct {
+// Account is the viewer's own page.
+type Account struct {
 	Page
-	Sessions []Session
+	Since    time.Time // when they joined
+	Sessions []Session // the last used first
+}
+
+// NameForm is the form with which the viewer changes their name. Fields: name, return. Problems by: name.
+type NameForm struct {
+	Page
+	Return   string
+	Name     string
+	Problems input.Problems
+}
+
+// PasswordForm is the form with which the viewer changes their password; what was typed into it is never shown again.
+// Fields: currentPassword, newPassword, return. Problems by the same. A field whose name ends in password goes into no
+// address.
+type PasswordForm struct {
+	Page
+	Return      string
+	LockedUntil time.Time
+	Problems    input.Problems
 }
 
 // Session is one browser in which the viewer is signed in.

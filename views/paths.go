@@ -12,6 +12,8 @@ const (
 	SignInPath     = "/sign-in"
 	SignOutPath    = "/sign-out"
 	AccountPath    = "/account"
+	RenamePath     = "/account/name"
+	PasswordPath   = "/account/password"
 	SessionsPath   = "/account/sessions" // POST: end=<session id>, or everywhere=1
 	KeysPath       = "/account/api-keys"
 	NewKeyPath     = "/account/api-keys/new"

@@ -105,7 +105,9 @@ func pages(role account.Role) map[string]templ.Component {
 		"already created": AlreadyCreated(CreatedBefore{Page: p, Key: someKey(apikey.Enabled)}),
 		"conflict":        ConflictPage(KeyConflict{Page: p, Tried: apikey.Disable, Key: someKey(apikey.Enabled), Latest: &event}),
 		"key":             KeyPage(KeyDetail{Page: p, Key: old, Days: 30, Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}, {Day: noon, Accepted: 0}}, Line: someKeys(), Trail: []Event{event, through, gone}, Older: hostile}),
-		"sessions":        SessionsPage(SessionList{Page: p, Sessions: []Session{{ID: "s1", Address: hostile, UserAgent: hostile, Current: true}, {ID: "s2", UserAgent: hostile}}}),
+		"account":         AccountPage(Account{Page: p, Since: noon, Sessions: []Session{{ID: "s1", Address: hostile, UserAgent: hostile, Current: true}, {ID: "s2", UserAgent: hostile}}}),
+		"change name":     ChangeName(NameForm{Page: p, Name: hostile, Problems: wrong}),
+		"change password": ChangePassword(PasswordForm{Page: p, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
 		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
@@ -162,6 +164,24 @@ func TestPagesHoldNothingThatThePolicyForbids(t *testing.T) {
 	}
 }
 
+// What a form holds is carried through an address when its session has ended, but for fields with such a name.
+func TestFieldsForPasswordsAreNamedSo(t *testing.T) {
+	found := 0
+	for name, c := range pages(account.Owner) {
+		for _, tag := range tags.FindAllString(draw(t, c), -1) {
+			if strings.HasPrefix(tag, "<input") && strings.Contains(tag, `type="password"`) {
+				found++
+				if named := regexp.MustCompile(` name="([^"]*)"`).FindStringSubmatch(tag); named == nil || !strings.HasSuffix(strings.ToLower(named[1]), "password") {
+					t.Errorf("%s: %s", name, tag)
+				}
+			}
+		}
+	}
+	if found < 4 {
+		t.Errorf("%d fields were found", found)
+	}
+}
+
 func TestIDsAreUniqueOnAPage(t *testing.T) {
 	for name, c := range pages(account.Owner) {
 		seen := map[string]bool{}
@@ -188,7 +208,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
-		case name == "key", name == "sessions", name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
+		case name == "key", name == "account", name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}
 		var b bytes.Buffer

@@ -124,7 +124,7 @@ func lifeOfAKey(t *testing.T, scripts bool, options ...browsertest.Option) {
 		t.Error(err)
 	}
 
-	p.Goto("/account/sessions")
+	p.Goto("/account")
 	p.Click(`button:text("Sign out everywhere")`)
 	p.WaitFor(`[role=status]:text("You are signed out everywhere.")`)
 }
@@ -253,7 +253,7 @@ func TestRolesSeeWhatIsTheirs(t *testing.T) {
 		t.Error("support sees a button, or not the trail")
 	}
 	member := s.visit(org.Member)
-	if member.Path() != "/account/sessions" {
+	if member.Path() != "/account" {
 		t.Errorf("a member begins at %s", member.Path())
 	}
 	member.AllowErrors("403")

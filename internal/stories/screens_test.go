@@ -70,7 +70,9 @@ func TestEveryScreenIsAccessibleAndFits(t *testing.T) {
 		{"transfer", key(enabled, "transfer"), 200},
 		{"revoke-several", "/account/api-keys/revoke?id=" + enabled + "&id=" + disabled + "&id=" + revoked, 200},
 		{"conflict", key(revoked, apikey.Rotate), 409},
-		{"sessions", "/account/sessions", 200},
+		{"account", "/account", 200},
+		{"change-name", "/account/name", 200},
+		{"change-password", "/account/password", 200},
 		{"not-found", "/nowhere", 404},
 		{"bad-address", "/account/api-keys?sort=x", 400},
 	}
@@ -191,7 +193,7 @@ func TestScreensOfTheBeginning(t *testing.T) {
 
 func (s *site) signOut(p *browsertest.Page) {
 	s.t.Helper()
-	p.Goto("/account/sessions")
+	p.Goto("/account")
 	p.Click(`button:text("Sign out everywhere")`)
 	p.WaitFor(`[role=status]:text("signed out everywhere")`)
 }
