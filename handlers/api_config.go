@@ -19,12 +19,6 @@ func (h *handler) apiGetProfile(c echo.Context) error {
 	return respondOne(c, h.keyring.Profile, func(p apikey.Profile) BiasProfile { return *biasProfile(&p) })
 }
 
-func (h *handler) apiListScopes(c echo.Context) error {
-	return respondAll(c, h.keyring.Scopes, func(s keyring.CataloguedScope) Scope {
-		return Scope{Name: s.Name, Description: s.Description, Retired: s.Retired}
-	})
-}
-
 func (h *handler) apiListWorkspaces(c echo.Context) error {
 	return respondAll(c, h.keyring.Workspaces, workspace)
 }
@@ -47,10 +41,15 @@ func process(p keyring.Choice) Process { return Process{ID: p.ID, Name: p.Name, 
 
 // respondOne answers with what is found.
 func respondOne[F, T any](c echo.Context, find func(context.Context, account.Actor, string) (F, error), say func(F) T) error {
+	return respondNamed(c, c.Param("id"), find, say)
+}
+
+// respondNamed does the same for what is called otherwise than by an id.
+func respondNamed[F, T any](c echo.Context, name string, find func(context.Context, account.Actor, string) (F, error), say func(F) T) error {
 	if err := knownQuery(c); err != nil {
 		return err
 	}
-	found, err := find(c.Request().Context(), actorOf(c), c.Param("id"))
+	found, err := find(c.Request().Context(), actorOf(c), name)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ var (
 	errList        = errors.New("the address asks for something that the list does not know")
 )
 
+const catalogueFull = "The catalogue holds 500 scopes, which is as many as it can. Delete one that no key holds."
+
 // meanings gives every error that can reach a person its status and its sentence. The first that matches holds.
 var meanings = []struct {
 	err      error
@@ -42,6 +44,9 @@ var meanings = []struct {
 	{keyring.ErrStale, http.StatusConflict, ""},
 	{apikey.ErrState, http.StatusConflict, ""},
 	{keyring.ErrTaken, http.StatusConflict, "This name is taken. Choose another."},
+	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can't be deleted. Retire it instead."},
+	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch's own API asks for this scope, so it can't be deleted. Retire it instead."},
+	{keyring.ErrCatalogueFull, http.StatusConflict, catalogueFull},
 	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired."},
 	{keyring.ErrUnavailable, http.StatusServiceUnavailable, ""},
 	{context.Canceled, http.StatusServiceUnavailable, ""}, // the caller has hung up, or sends no more; it may still listen

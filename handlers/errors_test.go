@@ -21,23 +21,26 @@ var known = map[string]struct {
 	err     error
 	inPlace bool
 }{
-	"keyring.ErrNotFound":    {keyring.ErrNotFound, false},
-	"keyring.ErrForbidden":   {keyring.ErrForbidden, false},
-	"keyring.ErrStale":       {keyring.ErrStale, false},
-	"keyring.ErrUnavailable": {keyring.ErrUnavailable, false},
-	"keyring.ErrTaken":       {keyring.ErrTaken, false},
-	"keyring.ErrSetUp":       {keyring.ErrSetUp, false},
-	"keyring.ErrGrantAll":    {keyring.ErrGrantAll, false},
-	"keyring.ErrHandOut":     {keyring.ErrHandOut, false},
-	"keyring.ErrEntrust":     {keyring.ErrEntrust, false},
-	"keyring.ErrToken":       {keyring.ErrToken, true}, // session
-	"keyring.MissingError":   {keyring.MissingError{Field: "ownerId"}, false},
-	"keyring.RepeatedError":  {&keyring.RepeatedError{}, true}, // newKey
-	"keyring.LockedError":    {&keyring.LockedError{}, true},   // signIn
-	"keyring.ErrCursor":      {keyring.ErrCursor, false},
-	"keyring.ErrCredentials": {keyring.ErrCredentials, true}, // signIn
-	"apikey.ErrState":        {apikey.ErrState, false},
-	"apikey.ErrMalformed":    {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
+	"keyring.ErrNotFound":      {keyring.ErrNotFound, false},
+	"keyring.ErrForbidden":     {keyring.ErrForbidden, false},
+	"keyring.ErrStale":         {keyring.ErrStale, false},
+	"keyring.ErrUnavailable":   {keyring.ErrUnavailable, false},
+	"keyring.ErrTaken":         {keyring.ErrTaken, false},
+	"keyring.ErrSetUp":         {keyring.ErrSetUp, false},
+	"keyring.ErrGrantAll":      {keyring.ErrGrantAll, false},
+	"keyring.ErrHandOut":       {keyring.ErrHandOut, false},
+	"keyring.ErrEntrust":       {keyring.ErrEntrust, false},
+	"keyring.ErrScopeHeld":     {keyring.ErrScopeHeld, false},
+	"keyring.ErrScopeAsked":    {keyring.ErrScopeAsked, false},
+	"keyring.ErrCatalogueFull": {keyring.ErrCatalogueFull, false},
+	"keyring.ErrToken":         {keyring.ErrToken, true}, // session
+	"keyring.MissingError":     {keyring.MissingError{Field: "ownerId"}, false},
+	"keyring.RepeatedError":    {&keyring.RepeatedError{}, true}, // newKey
+	"keyring.LockedError":      {&keyring.LockedError{}, true},   // signIn
+	"keyring.ErrCursor":        {keyring.ErrCursor, false},
+	"keyring.ErrCredentials":   {keyring.ErrCredentials, true}, // signIn
+	"apikey.ErrState":          {apikey.ErrState, false},
+	"apikey.ErrMalformed":      {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
 }
 
 func TestNoErrorLacksARow(t *testing.T) {

@@ -37,6 +37,12 @@ func things(t *testing.T, s *store.Store, ring *keyring.Keyring, who account.Act
 			return nil, err
 		}
 		process, err := tx.InsertProcess(workspace.ID, "walked")
+		if err != nil {
+			return nil, err
+		}
+		// An own name for each organisation: every catalogue begins with the same ones.
+		ids["scopes"] = "read:x" + strings.ReplaceAll(profile.ID, "-", "")
+		err = tx.InsertScope(store.Scope{Name: ids["scopes"]})
 		ids["bias-profiles"], ids["workspaces"], ids["processes"] = profile.ID, workspace.ID, process.ID
 		return []audit.Change{{Subject: audit.Subject{Kind: "profile", ID: profile.ID, Name: profile.Name}}}, err
 	})
@@ -44,6 +50,14 @@ func things(t *testing.T, s *store.Store, ring *keyring.Keyring, who account.Act
 		t.Fatal(err)
 	}
 	return ids
+}
+
+// unknown is an id, or a name, that nothing has.
+func unknown(noun string) string {
+	if noun == "scopes" {
+		return "read:y" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	}
+	return uuid.NewString()
 }
 
 // named puts the ids into a route's path; ok is false when the walk knows none for it.
@@ -77,7 +91,7 @@ func TestEveryRouteRefusesTheWrongCaller(t *testing.T) {
 	}
 	random := map[string]string{}
 	for noun := range ids {
-		random[noun] = uuid.NewString()
+		random[noun] = unknown(noun)
 	}
 	browsers := map[account.Role]*browser{}
 	for _, actor := range []account.Actor{s.org.Owner, s.org.Admin, s.org.Support, s.org.Member} {
@@ -214,12 +228,13 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 
 	own, random := things(t, s, here.keyring, here.org.Owner), map[string]string{}
 	for noun := range own {
-		random[noun] = uuid.NewString()
+		random[noun] = unknown(noun)
 	}
 	own["api-keys"] = key.ID
 	bodies := map[string]object{ // good ones, so that nothing else is wrong with the requests
 		verifyPath: {"key": plaintext}, "/v1/api-keys": {"name": "x", "scopes": []string{"read:chat"}}, "/v1/processes/:id/api-keys": {"name": "x", "scopes": []string{"read:chat"}},
 		"/v1/api-keys/:id": {"name": "x"}, "/v1/api-keys/:id/rotate": {"graceSeconds": 0},
+		"/v1/scopes": {"name": "read:walked"}, "/v1/scopes/:name": {"retired": true},
 	}
 	walked := 0
 	for _, r := range apiRoutes {

@@ -44,6 +44,18 @@ var routes = []route{
 	{get, "/account/sessions", signedIn, (*handler).sessionsPage},
 	{post, "/account/sessions", may(account.EndSession), (*handler).endSessions},
 
+	{get, "/scopes", may(account.ReadConfig), (*handler).scopesPage},
+	{get, "/scopes/new", may(account.CreateScope), (*handler).newScopePage},
+	{post, "/scopes/new", may(account.CreateScope), (*handler).newScope},
+	{get, "/scopes/:name/edit", may(account.EditScope), (*handler).editScopePage},
+	{post, "/scopes/:name/edit", may(account.EditScope), (*handler).editScope},
+	{get, "/scopes/:name/retire", may(account.RetireScope), (*handler).retireScopePage},
+	{post, "/scopes/:name/retire", may(account.RetireScope), (*handler).retireScope},
+	{get, "/scopes/:name/restore", may(account.RestoreScope), (*handler).restoreScopePage},
+	{post, "/scopes/:name/restore", may(account.RestoreScope), (*handler).restoreScope},
+	{get, "/scopes/:name/delete", may(account.DeleteScope), (*handler).deleteScopePage},
+	{post, "/scopes/:name/delete", may(account.DeleteScope), (*handler).deleteScope},
+
 	{get, "/account/api-keys", may(account.ReadKeys), (*handler).keysPage},
 	{get, "/account/api-keys/new", may(account.IssueKey), (*handler).newKeyPage},
 	{post, "/account/api-keys/new", may(account.IssueKey), (*handler).newKey},

@@ -39,20 +39,6 @@ func (c Catalogue) ScopeNames() []string {
 	return out
 }
 
-// CataloguedScope is an entry of the catalogue, also one that can't be granted any more.
-type CataloguedScope struct {
-	Scope
-	Retired bool
-}
-
-// Scopes lists the whole catalogue, by resource, at most 500.
-func (s *Store) Scopes(ctx context.Context, orgID string) ([]CataloguedScope, error) {
-	var out []CataloguedScope
-	err := s.db.SelectContext(ctx, &out, `SELECT name, description, retired_at IS NOT NULL AS retired FROM scopes WHERE org_id = $1
-		ORDER BY split_part(name, ':', 2), name LIMIT 500`, orgID)
-	return out, tidy(err)
-}
-
 // Catalogue reads the organisation's policy and everything a key can be given; at most 500 of each.
 func (s *Store) Catalogue(ctx context.Context, orgID string) (Catalogue, error) {
 	var c Catalogue

@@ -53,6 +53,7 @@ var constraints = map[string]error{
 	"workspaces_name_taken":          ErrTaken,
 	"processes_name_taken":           ErrTaken,
 	"bias_profiles_name_taken":       ErrTaken,
+	"scopes_pkey":                    ErrTaken,
 	// PostgreSQL's own name for the constraint by which a process lies in a workspace of its organisation.
 	"processes_org_id_workspace_id_fkey": ErrNotFound,
 }

@@ -25,7 +25,7 @@ type KeyRow struct {
 	ProcessName   string
 	ProfileName   string
 	Use           apikey.Use
-	idleSince     time.Time
+	IdleSince     time.Time // the latest of its last use, its creation, and when it was last enabled
 	sortName      string
 }
 
@@ -126,7 +126,7 @@ func (r rowRecord) row() KeyRow {
 			Role: account.Role(r.CreatorRole), Status: account.Status(r.CreatorStatus)},
 		WorkspaceName: r.WorkspaceName, ProcessName: r.ProcessName, ProfileName: r.ProfileName,
 		Use:       apikey.Use{At: utc(r.LastUsedAt), Address: r.UseAddress, UserAgent: r.UseAgent},
-		idleSince: r.IdleSince.UTC(), sortName: r.SortName,
+		IdleSince: r.IdleSince.UTC(), sortName: r.SortName,
 	}
 }
 
@@ -161,7 +161,7 @@ var sortColumns = map[apikey.Order]struct {
 }{
 	apikey.ByCreation: {"k.created_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.CreatedAt) }},
 	apikey.ByExpiry:   {"k.expires_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.ExpiresAt) }},
-	apikey.ByUse:      {"u.idle_since", "u.key_id", "timestamptz", func(r KeyRow) string { return instant(r.idleSince) }},
+	apikey.ByUse:      {"u.idle_since", "u.key_id", "timestamptz", func(r KeyRow) string { return instant(r.IdleSince) }},
 	apikey.ByName:     {"lower(k.name)", "k.id", "text", func(r KeyRow) string { return r.sortName }},
 }
 
@@ -378,15 +378,19 @@ func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 	return r.key(), tidy(err)
 }
 
-// UpdateKey stores what of a key may change, and counts its version up.
+// UpdateKey stores what of a key may change, and counts its version up. A key that comes to be enabled begins to be idle
+// anew: what was disabled because nobody used it is not disabled for that again within the hour.
 func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
 	var r keyRecord
-	err := tx.db.GetContext(tx.ctx, &r, `UPDATE api_keys AS k SET name = $3, status = $4, owner_id = $5, profile_id = nullif($6, '')::uuid,
+	err := tx.db.GetContext(tx.ctx, &r, `WITH woken AS (
+			UPDATE key_use u SET idle_since = greatest(u.idle_since, $13) FROM api_keys was
+			WHERE was.org_id = $1 AND was.id = $2 AND was.status = 'disabled' AND $4 = 'enabled' AND u.key_id = was.id)
+		UPDATE api_keys AS k SET name = $3, status = $4, owner_id = $5, profile_id = nullif($6, '')::uuid,
 			ip_allowlist = $7::cidr[], expires_at = $8, rotated_at = $9, grace_ends_at = $10, replaced_by = nullif($11, '')::uuid,
 			revoked_at = $12, version = version + 1
 		WHERE k.org_id = $1 AND k.id = $2 RETURNING `+keyColumns,
 		tx.actor.OrgID, k.ID, k.Name, k.Stored, k.OwnerID, k.ProfileID, pq.Array(texts(k.IPAllowlist)), k.ExpiresAt,
-		k.RotatedAt, k.GraceEndsAt, k.ReplacedBy, k.RevokedAt)
+		k.RotatedAt, k.GraceEndsAt, k.ReplacedBy, k.RevokedAt, tx.now)
 	return r.key(), tidy(err)
 }
 

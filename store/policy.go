@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -40,9 +41,93 @@ func (s *Store) Policy(ctx context.Context, orgID string) (apikey.Policy, error)
 	return r.policy(), tidy(err)
 }
 
+// HoldPolicy returns the policy and lets nobody change it until the transaction ends. Any number of transactions may hold it.
+func (tx *Tx) HoldPolicy() (apikey.Policy, error) {
+	var r policyRecord
+	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+policyColumns+` FROM key_policies WHERE org_id = $1 FOR SHARE`, tx.actor.OrgID)
+	return r.policy(), tidy(err)
+}
+
 // LockPolicy returns the policy and lets nobody change it until the transaction ends.
 func (tx *Tx) LockPolicy() (apikey.Policy, error) {
 	var r policyRecord
 	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+policyColumns+` FROM key_policies WHERE org_id = $1 FOR UPDATE`, tx.actor.OrgID)
 	return r.policy(), tidy(err)
+}
+
+// UpdatePolicy stores the policy and counts its version up.
+func (tx *Tx) UpdatePolicy(p apikey.Policy) error {
+	days := func(d time.Duration) int { return int(d / apikey.Day) }
+	result, err := tx.db.ExecContext(tx.ctx, `UPDATE key_policies SET longest_lifetime_days = $2, default_lifetime_days = $3,
+			longest_grace_seconds = $4, require_allowlist = $5, require_workspace = $6, unused_days = $7, disable_unused = $8,
+			disable_departed = $9, version = version + 1
+		WHERE org_id = $1`, tx.actor.OrgID, days(p.LongestLifetime), days(p.DefaultLifetime), int(p.LongestGrace/time.Second),
+		p.RequireAllowlist, p.RequireWorkspace, days(p.UnusedAfter), p.DisableUnused, p.DisableDeparted)
+	return oneRow(result, err)
+}
+
+// Breach is what a policy means for the live keys that there are.
+type Breach struct {
+	Broken int64    // keys that break it
+	Unused int64    // enabled keys that have been idle for longer than it lets them be
+	Keys   []KeyRow // the newest of those that a change concerns, at most as many as were asked for
+	New    int64    // how many it concerns
+}
+
+// Breach counts the live keys that break a policy or have been idle for too long by it. A change from the policy before
+// concerns those that come to break a rule by it, or to be disabled by themselves. It reads all of the organisation's keys.
+func (s *Store) Breach(ctx context.Context, orgID string, before, p apikey.Policy, show int) (Breach, error) {
+	now := s.Now()
+	idleFor := func(p apikey.Policy, on bool) any {
+		if p.UnusedAfter == 0 || !on {
+			return nil
+		}
+		return now.Add(-p.UnusedAfter)
+	}
+	const (
+		broken = `(k.expires_at - k.created_at > $3 * interval '1 second' OR $4 AND k.ip_allowlist = '{}' OR $5 AND k.workspace_id IS NULL)`
+		anew   = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
+			OR $4 AND NOT $7 AND k.ip_allowlist = '{}' OR $5 AND NOT $8 AND k.workspace_id IS NULL
+			OR k.status = 'enabled' AND u.idle_since <= $9::timestamptz AND (u.idle_since <= $10::timestamptz) IS NOT TRUE)`
+		live = `(k.status IN ('enabled', 'disabled') AND k.expires_at > $2 OR k.status = 'rotated' AND k.grace_ends_at > $2)`
+	)
+	args := []any{orgID, now, p.LongestLifetime.Seconds(), p.RequireAllowlist, p.RequireWorkspace, before.LongestLifetime.Seconds(),
+		before.RequireAllowlist, before.RequireWorkspace, idleFor(p, p.DisableUnused), idleFor(before, before.DisableUnused)}
+	var b Breach
+	err := s.db.GetContext(ctx, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+anew+`) AS new,
+			count(*) FILTER (WHERE k.status = 'enabled' AND u.idle_since <= $11::timestamptz) AS unused
+		FROM api_keys k JOIN key_use u ON u.key_id = k.id WHERE k.org_id = $1 AND `+live, append(slices.Clone(args), idleFor(p, true))...)
+	if err != nil || b.New == 0 || show == 0 {
+		return b, tidy(err)
+	}
+	var records []rowRecord
+	err = s.db.SelectContext(ctx, &records, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+anew+`
+		ORDER BY k.created_at DESC, k.id DESC LIMIT $11`, append(slices.Clone(args), show)...)
+	b.Keys = rows(records)
+	return b, tidy(err)
+}
+
+// PoliciesThatDisable returns, by organisation, for how long a key may be idle before it is disabled by itself: of those
+// organisations whose policy says so.
+func (s *Store) PoliciesThatDisable(ctx context.Context) (map[string]time.Duration, error) {
+	var found []struct {
+		OrgID string `db:"org_id"`
+		Days  int    `db:"unused_days"`
+	}
+	err := s.db.SelectContext(ctx, &found, `SELECT org_id, unused_days FROM key_policies WHERE disable_unused AND unused_days > 0`)
+	out := make(map[string]time.Duration, len(found))
+	for _, f := range found {
+		out[f.OrgID] = time.Duration(f.Days) * apikey.Day
+	}
+	return out, tidy(err)
+}
+
+// IdleKeys returns the ids of enabled keys of an organisation that have been idle since a time, the longest idle first, at
+// most 500 of them.
+func (s *Store) IdleKeys(ctx context.Context, orgID string, since time.Time) ([]string, error) {
+	var ids []string
+	err := s.db.SelectContext(ctx, &ids, `SELECT k.id FROM key_use u JOIN api_keys k ON k.org_id = u.org_id AND k.id = u.key_id
+		WHERE u.org_id = $1 AND u.idle_since <= $2 AND k.status = 'enabled' AND k.expires_at > $3
+		ORDER BY u.idle_since, u.key_id LIMIT $4`, orgID, since, s.Now(), atOnce)
+	return ids, tidy(err)
 }

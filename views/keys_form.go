@@ -60,23 +60,28 @@ func (m KeyForm) environment() string {
 }
 
 // scopeGroup is the scopes of one resource.
-type scopeGroup struct {
+type scopeGroup[S any] struct {
 	Resource string
-	Scopes   []Scope
+	Scopes   []S
 }
 
-func (m KeyForm) scopeGroups() []scopeGroup {
-	var out []scopeGroup
-	for _, s := range m.Catalogue {
-		resource := apikey.Resource(s.Name)
-		i := slices.IndexFunc(out, func(g scopeGroup) bool { return g.Resource == resource })
+// byResource parts scopes by their resource, in the order in which they come.
+func byResource[S any](scopes []S, name func(S) string) []scopeGroup[S] {
+	var out []scopeGroup[S]
+	for _, s := range scopes {
+		resource := apikey.Resource(name(s))
+		i := slices.IndexFunc(out, func(g scopeGroup[S]) bool { return g.Resource == resource })
 		if i < 0 {
-			out = append(out, scopeGroup{Resource: resource})
+			out = append(out, scopeGroup[S]{Resource: resource})
 			i = len(out) - 1
 		}
 		out[i].Scopes = append(out[i].Scopes, s)
 	}
 	return out
+}
+
+func (m KeyForm) scopeGroups() []scopeGroup[Scope] {
+	return byResource(m.Catalogue, func(s Scope) string { return s.Name })
 }
 
 func (m KeyForm) problems() fieldProblems {

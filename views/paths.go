@@ -22,7 +22,9 @@ const (
 	WorkspacesPath = "/workspaces"
 	ProfilesPath   = "/bias-profiles"
 	ScopesPath     = "/scopes"
+	NewScopePath   = "/scopes/new"
 	PolicyPath     = "/key-policy"
+	EditPolicyPath = "/key-policy/edit"
 	MembersPath    = "/members"
 	AuditPath      = "/audit-log"
 	DocsPath       = "/docs"
@@ -36,6 +38,12 @@ func KeyPath(id string) string { return KeysPath + "/" + url.PathEscape(id) }
 // came from goes along as return and is where the viewer is sent back to; empty for the list.
 func ChangePath(id string, change apikey.Change, back string) string {
 	return withReturn(KeyPath(id)+"/"+string(change), back)
+}
+
+// ScopePath is where a change to one scope is asked for and made: /scopes/read:chat/retire. Its change is edit, retire,
+// restore or delete.
+func ScopePath(name, change string) string {
+	return ScopesPath + "/" + url.PathEscape(name) + "/" + change
 }
 
 // BulkPath is where a change to several keys (Disable or Revoke) is asked for and made, with their ids as the

@@ -66,6 +66,8 @@ var (
 	wrong   = input.Problems{"": hostile, "name": hostile, "expiresAt": hostile, "scopes": hostile, "workspaceId": hostile, "ipAllowlist": hostile, "email": hostile, "graceSeconds": hostile, "ownerId": hostile}
 )
 
+var someScopes = []CataloguedScope{{Scope: Scope{"read:chat", hostile}, Live: 3, Other: 1}, {Scope: Scope{"write:chat", ""}, Retired: true}, {Scope: Scope{hostile, hostile}, Asked: true}}
+
 // someDocs has one of everything that the page of the HTTP API can show.
 func someDocs(p Page) APIDocs {
 	field := APIField{Name: hostile, Type: hostile, Text: hostile, Required: true, Notes: []string{hostile}, Choices: []APIChoice{{hostile, ""}}}
@@ -111,6 +113,13 @@ func pages(role account.Role) map[string]templ.Component {
 		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
 		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
+		"scopes":          ScopesPage(ScopeList{Page: p, Scopes: someScopes, All: 2}),
+		"new scope":       CreateScope(ScopeForm{Page: p, Return: hostile, Name: hostile, Description: hostile, Retired: true, Problems: wrong}),
+		"describe scope":  EditScope(ScopeForm{Page: p, Return: hostile, Scope: someScopes[0], Description: hostile, Problems: wrong}),
+		"retire scope":    RetireScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
+		"restore scope":   RestoreScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
+		"delete scope":    DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
+		"keep scope":      DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
 		"docs":            APIDocsPage(someDocs(p)),
 		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),
 	}
@@ -208,6 +217,8 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
+		case name == "scopes":
+			fragment = "list"
 		case name == "key", name == "account", name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}

@@ -199,6 +199,16 @@ func RolesFor(a Action) []Role { return slices.Clone(allowed[a].roles) }
 // ScopeFor is the scope that a key needs to take the action; "" for what no key may.
 func ScopeFor(a Action) string { return allowed[a].scope }
 
+// AsksFor says whether an action takes this scope of a key: then the catalogue can't do without it.
+func AsksFor(scope string) bool {
+	for _, rule := range allowed {
+		if scope != "" && rule.scope == scope {
+			return true
+		}
+	}
+	return false
+}
+
 // Actions lists every action in the table.
 func Actions() []Action { return slices.Sorted(maps.Keys(allowed)) }
 

@@ -24,7 +24,7 @@ type Filter struct {
 // Order is what a list of keys is sorted by.
 type Order string
 
-// The orders of a list. ByUse takes a key that was never used as last used when it was created.
+// The orders of a list. ByUse takes a key as last used when it was created or enabled, if that is later than its last use.
 const (
 	ByCreation Order = "created"
 	ByName     Order = "name"

@@ -3,6 +3,7 @@ package apikey
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,11 @@ const (
 	MaxName      = 100 // characters
 	MaxAllowlist = 50  // entries
 	MaxScopes    = 200
+	// MaxScopeName and MaxScopeDescription bound a scope in the catalogue, in characters.
+	MaxScopeName        = 100
+	MaxScopeDescription = 200
+	// LongestPolicy bounds every number of days in a policy.
+	LongestPolicy = 3650 * Day
 	// LongestGrace bounds how long a rotated key may be accepted beside its successor: 2 592 000 s.
 	LongestGrace = 30 * Day
 )
@@ -61,6 +67,24 @@ func (p Policy) Broken(k Key) []Rule {
 		broken = append(broken, LacksWorkspace)
 	}
 	return broken
+}
+
+// CheckAllowlist returns the sentence to show beside an allowlist that the policy does not let a key have. One that was
+// empty before there was the rule may stay so: before is the list that an edit began with, and nil for a new key.
+func (p Policy) CheckAllowlist(list []netip.Prefix, before *[]netip.Prefix) error {
+	if p.RequireAllowlist && len(list) == 0 && (before == nil || len(*before) > 0) {
+		return say("Your organisation's keys need an IP allowlist. Enter the addresses that this one is used from.")
+	}
+	return nil
+}
+
+// CheckWorkspace returns the sentence to show beside the workspace of a new key that the policy does not let be without.
+// A process brings its workspace with it.
+func (p Policy) CheckWorkspace(workspaceID, processID string) error {
+	if p.RequireWorkspace && workspaceID == "" && processID == "" {
+		return say("Your organisation's keys belong to a workspace. Choose one, or a process.")
+	}
+	return nil
 }
 
 // Unused says whether a live key has been idle for as long as the policy lets it be.
@@ -113,6 +137,30 @@ func CheckScopes(scopes, grantable []string) ([]string, error) {
 		}
 	}
 	return scopes, nil
+}
+
+// scopeName is what a scope's name looks like, in the table of scopes too.
+var scopeName = regexp.MustCompile(`^[a-z][a-z0-9-]*:[a-z][a-z0-9-]*$`)
+
+// CheckScopeName returns the sentence to show beside the name of a new scope that may not be used.
+func CheckScopeName(name string) error {
+	switch {
+	case name == "":
+		return say("Enter the scope's name, as verb:resource, like read:invoices.")
+	case !scopeName.MatchString(name):
+		return say("Write it as verb:resource, like read:invoices: small letters, digits and hyphens, each part beginning with a letter.")
+	case len(name) > MaxScopeName:
+		return say("Use at most %d characters; this name has %d.", MaxScopeName, len(name))
+	}
+	return nil
+}
+
+// CheckScopeDescription returns the sentence to show beside a scope's description that is too long.
+func CheckScopeDescription(text string) error {
+	if n := utf8.RuneCountInString(text); n > MaxScopeDescription {
+		return say("Use at most %d characters; this description has %d.", MaxScopeDescription, n)
+	}
+	return nil
 }
 
 // Covers says whether who holds the scopes holds this one too: by name, or by All. Nobody holds "".
@@ -170,7 +218,12 @@ func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Tim
 	if !at.After(now) {
 		return time.Time{}, say("This is in the past. Choose a later date.")
 	}
-	if last := createdAt.Add(policy.LongestLifetime); at.After(last) {
+	last := createdAt.Add(policy.LongestLifetime)
+	if !last.After(now) {
+		return time.Time{}, say("Your organisation's keys live for at most %d days, and this one is older already. Rotate it, or leave its end as it is.",
+			int(policy.LongestLifetime/Day))
+	}
+	if at.After(last) {
 		return time.Time{}, say("Your organisation's keys live for at most %d days. Choose %s or earlier.",
 			int(policy.LongestLifetime/Day), lastDay(last).Format(time.DateOnly))
 	}

@@ -8,8 +8,19 @@ import (
 	"github.com/moonlatch/moonlatch/store"
 )
 
-// CataloguedScope is an entry of the catalogue of scopes.
-type CataloguedScope = store.CataloguedScope
+// unconfined returns ErrHandOut when a key acts that is confined to a part of the organisation: such a key changes nothing
+// that is the whole organisation's. Nothing confines a person so.
+func unconfined(tx *store.Tx) error {
+	actor := tx.Actor()
+	if actor.KeyID == "" {
+		return nil
+	}
+	acting, err := tx.Key(actor.KeyID)
+	if err == nil && (acting.WorkspaceID != "" || acting.ProcessID != "" || acting.ProfileID != "" || acting.Environment == apikey.Test) {
+		err = ErrHandOut
+	}
+	return err
+}
 
 // Profiles lists the organisation's bias profiles.
 func (r *Keyring) Profiles(ctx context.Context, actor account.Actor) ([]apikey.Profile, error) {
@@ -19,11 +30,6 @@ func (r *Keyring) Profiles(ctx context.Context, actor account.Actor) ([]apikey.P
 // Profile returns a bias profile, or ErrNotFound.
 func (r *Keyring) Profile(ctx context.Context, actor account.Actor, id string) (apikey.Profile, error) {
 	return one(ctx, actor, account.ReadConfig, id, r.store.ProfileByID)
-}
-
-// Scopes lists the catalogue of scopes.
-func (r *Keyring) Scopes(ctx context.Context, actor account.Actor) ([]CataloguedScope, error) {
-	return seen(actor, account.ReadConfig, func() ([]CataloguedScope, error) { return r.store.Scopes(ctx, actor.OrgID) })
 }
 
 // Workspaces lists the organisation's workspaces.

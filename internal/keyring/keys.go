@@ -34,7 +34,7 @@ type KeyDraft struct {
 }
 
 // IssueKey makes a key. Its plaintext is in the answer and nowhere else. Errors: input.Problems by field (name,
-// environment, scopes, ipAllowlist, expiresAt), ErrGrantAll, ErrHandOut, a MissingError for a workspace, process, profile or owner
+// environment, scopes, ipAllowlist, expiresAt, workspaceId), ErrGrantAll, ErrHandOut, a MissingError for a workspace, process, profile or owner
 // that the organisation does not have, *RepeatedError.
 func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDraft) (apikey.Key, apikey.Plaintext, error) {
 	if err := allow(actor, account.IssueKey); err != nil {
@@ -49,14 +49,22 @@ func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDr
 	if err != nil {
 		return apikey.Key{}, apikey.Plaintext{}, err
 	}
-	key, err := draft.read(actor, catalogue, r.store.Now())
-	if err != nil {
-		return apikey.Key{}, apikey.Plaintext{}, err
-	}
-	plaintext := apikey.NewPlaintext(key.Environment)
-	key = stamp(key, plaintext)
 	var issued apikey.Key
+	var plaintext apikey.Plaintext
 	err = r.store.Mutate(ctx, actor, account.IssueKey, func(tx *store.Tx) ([]audit.Change, error) {
+		// What it is judged by stays as it is until the key is there.
+		if catalogue.Policy, err = tx.HoldPolicy(); err != nil {
+			return nil, err
+		}
+		key, err := draft.read(actor, catalogue, tx.Now())
+		if err != nil {
+			return nil, err
+		}
+		if err := holdScopes(tx, key.Scopes); err != nil {
+			return nil, err
+		}
+		plaintext = apikey.NewPlaintext(key.Environment)
+		key = stamp(key, plaintext)
 		if _, err := tx.KeyOwner(key.OwnerID); err != nil {
 			return nil, err
 		}
@@ -75,6 +83,21 @@ func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDr
 		return apikey.Key{}, apikey.Plaintext{}, err
 	}
 	return issued, plaintext, nil
+}
+
+// holdScopes keeps the scopes of a new key grantable until it is there, or says that one of them is not any more.
+func holdScopes(tx *store.Tx, scopes []string) error {
+	if slices.Contains(scopes, apikey.All) {
+		return nil
+	}
+	held, err := tx.HoldScopes(scopes)
+	if err != nil {
+		return err
+	}
+	problems := input.Problems{}
+	_, err = apikey.CheckScopes(scopes, held)
+	problems.Add("scopes", err)
+	return problems.Err()
 }
 
 // stamp gives a new key its id and what of its plaintext may be seen.
@@ -105,7 +128,11 @@ func (d KeyDraft) read(actor account.Actor, catalogue Catalogue, now time.Time) 
 	key.Scopes, err = d.readScopes(actor, catalogue)
 	problems.Add("scopes", err)
 	key.IPAllowlist, err = apikey.ParseAllowlist(d.IPAllowlist)
+	if err == nil {
+		err = catalogue.Policy.CheckAllowlist(key.IPAllowlist, nil)
+	}
 	problems.Add("ipAllowlist", err)
+	problems.Add("workspaceId", catalogue.Policy.CheckWorkspace(key.WorkspaceID, key.ProcessID))
 	key.ExpiresAt, err = apikey.ParseExpiry(d.Expires, now, now, catalogue.Policy)
 	problems.Add("expiresAt", err)
 	if err := problems.Err(); err != nil {
@@ -192,15 +219,15 @@ func (r *Keyring) EditKey(ctx context.Context, actor account.Actor, id string, e
 	if err := allow(actor, account.EditKey); err != nil {
 		return KeyRow{}, err
 	}
-	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
-	if err != nil {
-		return KeyRow{}, err
-	}
 	edited, err := r.changeKey(ctx, actor, account.EditKey, id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
 		if !key.StatusAt(tx.Now()).Allows(apikey.Edit) {
 			return key, apikey.ErrState
 		}
-		edited, err := edit.apply(key, catalogue.Policy, tx.Now())
+		policy, err := tx.HoldPolicy()
+		if err != nil {
+			return key, err
+		}
+		edited, err := edit.apply(key, policy, tx.Now())
 		if err != nil {
 			return key, err
 		}
@@ -249,7 +276,10 @@ func (e KeyEdit) apply(key apikey.Key, policy apikey.Policy, now time.Time) (api
 		}
 	}
 	if e.IPAllowlist != nil {
-		key.IPAllowlist, err = apikey.ParseAllowlist(*e.IPAllowlist)
+		before := key.IPAllowlist
+		if key.IPAllowlist, err = apikey.ParseAllowlist(*e.IPAllowlist); err == nil {
+			err = policy.CheckAllowlist(key.IPAllowlist, &before)
+		}
 		problems.Add("ipAllowlist", err)
 	}
 	if e.Expires != nil {
@@ -390,23 +420,23 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 	if err != nil {
 		return Rotation{}, err
 	}
-	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
-	if err != nil {
-		return Rotation{}, err
-	}
-	problems := input.Problems{}
-	problems.Add("graceSeconds", catalogue.Policy.CheckGrace(grace))
-	if err := problems.Err(); err != nil {
-		return Rotation{}, err
-	}
 	var out Rotation
 	err = r.store.Mutate(ctx, actor, account.RotateKey, func(tx *store.Tx) ([]audit.Change, error) {
+		policy, err := tx.HoldPolicy()
+		if err != nil {
+			return nil, err
+		}
+		problems := input.Problems{}
+		problems.Add("graceSeconds", policy.CheckGrace(grace))
+		if err := problems.Err(); err != nil {
+			return nil, err
+		}
 		old, err := tx.LockKey(id)
 		if err != nil {
 			return nil, err
 		}
 		out = Rotation{Plaintext: apikey.NewPlaintext(old.Environment)}
-		next := stamp(old.Successor(tx.Now(), catalogue.Policy.LongestLifetime), out.Plaintext)
+		next := stamp(old.Successor(tx.Now(), policy.LongestLifetime), out.Plaintext)
 		if err := claim(tx, requestKey, next.ID, "rotate", []any{id, grace}); err != nil { // before the status: a repetition finds it rotated
 			return nil, err
 		}

@@ -1,0 +1,181 @@
+package keyring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// Breach is what a policy means for the live keys that there are.
+type Breach = store.Breach
+
+// Policy returns what the organisation asks of its keys, and how many of them break it.
+func (r *Keyring) Policy(ctx context.Context, actor account.Actor) (apikey.Policy, Breach, error) {
+	if err := allow(actor, account.ReadConfig); err != nil {
+		return apikey.Policy{}, Breach{}, err
+	}
+	policy, err := r.store.Policy(ctx, actor.OrgID)
+	if err != nil {
+		return apikey.Policy{}, Breach{}, err
+	}
+	breach, err := r.store.Breach(ctx, actor.OrgID, policy, policy, 0)
+	return policy, breach, err
+}
+
+// PolicyDraft is a policy as somebody asks for it, in the words in which it was typed.
+type PolicyDraft struct {
+	Version          int // of the policy that the draft began with
+	LongestDays      string
+	DefaultDays      string
+	GraceSeconds     string
+	UnusedDays       string // "" or "0" for never
+	RequireAllowlist bool
+	RequireWorkspace bool
+	DisableUnused    bool
+	DisableDeparted  bool
+	Confirmed        bool // also when live keys come to break it
+}
+
+// shownBreaches is how many keys are named before a policy is saved that they break.
+const shownBreaches = 20
+
+// ChangePolicy changes what the organisation asks of its keys, and changes no key. If live keys come to break it, or to be
+// disabled by themselves, nothing is saved until the draft is confirmed: asked is what has to be confirmed, its New above
+// 0. Errors: input.Problems (longestDays, defaultDays, graceSeconds, unusedDays), ErrStale when somebody else changed the
+// policy since the version that the draft began with.
+func (r *Keyring) ChangePolicy(ctx context.Context, actor account.Actor, draft PolicyDraft) (next apikey.Policy, asked Breach, err error) {
+	if err := allow(actor, account.ChangePolicy); err != nil {
+		return apikey.Policy{}, Breach{}, err
+	}
+	if next, err = draft.read(); err != nil {
+		return next, Breach{}, err
+	}
+	if !draft.Confirmed {
+		before, err := r.store.Policy(ctx, actor.OrgID)
+		if err != nil {
+			return next, Breach{}, err
+		}
+		if before.Version != draft.Version {
+			return next, Breach{}, ErrStale
+		}
+		if asked, err = r.store.Breach(ctx, actor.OrgID, before, next, shownBreaches); err != nil || asked.New > 0 {
+			return next, asked, err
+		}
+	}
+	err = r.store.Mutate(ctx, actor, account.ChangePolicy, func(tx *store.Tx) ([]audit.Change, error) {
+		before, err := tx.LockPolicy()
+		if err != nil {
+			return nil, err
+		}
+		if before.Version != draft.Version {
+			return nil, ErrStale
+		}
+		if next.Version = before.Version; next == before {
+			return nil, nil
+		}
+		change := audit.Change{Subject: audit.Subject{Kind: "policy", ID: actor.OrgID, Name: "Key policy"}, Before: policyFacts(before), After: policyFacts(next)}
+		return []audit.Change{change}, tx.UpdatePolicy(next)
+	})
+	return next, Breach{}, err
+}
+
+func policyFacts(p apikey.Policy) audit.Facts {
+	days := func(d time.Duration) int { return int(d / apikey.Day) }
+	return audit.Facts{"longestLifetimeDays": days(p.LongestLifetime), "defaultLifetimeDays": days(p.DefaultLifetime),
+		"longestGraceSeconds": int(p.LongestGrace / time.Second), "requireAllowlist": p.RequireAllowlist, "requireWorkspace": p.RequireWorkspace,
+		"unusedDays": days(p.UnusedAfter), "disableUnused": p.DisableUnused, "disableDeparted": p.DisableDeparted}
+}
+
+// read checks a draft against the bounds, which are those of the table.
+func (d PolicyDraft) read() (apikey.Policy, error) {
+	problems := input.Problems{}
+	p := apikey.Policy{RequireAllowlist: d.RequireAllowlist, RequireWorkspace: d.RequireWorkspace, DisableDeparted: d.DisableDeparted}
+	var err error
+	p.LongestLifetime, err = readDays(d.LongestDays, 1, apikey.LongestPolicy)
+	problems.Add("longestDays", err)
+	p.DefaultLifetime, err = readDays(d.DefaultDays, 1, apikey.LongestPolicy)
+	if err == nil && problems["longestDays"] == "" && p.DefaultLifetime > p.LongestLifetime {
+		err = input.Sentence(fmt.Sprintf("Choose at most the longest lifetime, %d days.", p.LongestLifetime/apikey.Day))
+	}
+	problems.Add("defaultDays", err)
+	seconds, err := strconv.ParseUint(d.GraceSeconds, 10, 31)
+	if p.LongestGrace = time.Duration(seconds) * time.Second; err != nil || p.LongestGrace > apikey.LongestGrace {
+		problems.Add("graceSeconds", input.Sentence("Choose one of the periods, 30 days at most."))
+	}
+	if strings.TrimSpace(d.UnusedDays) != "" {
+		p.UnusedAfter, err = readDays(d.UnusedDays, 0, apikey.LongestPolicy)
+		problems.Add("unusedDays", err)
+	}
+	if p.DisableUnused = d.DisableUnused; p.DisableUnused && p.UnusedAfter == 0 && problems["unusedDays"] == "" {
+		problems.Add("unusedDays", input.Sentence("Say after how many days without a use a key is disabled."))
+	}
+	return p, problems.Err()
+}
+
+func readDays(text string, least int, most time.Duration) (time.Duration, error) {
+	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
+	days := time.Duration(n) * apikey.Day
+	if err != nil || days < time.Duration(least)*apikey.Day || days > most {
+		return 0, input.Sentence(fmt.Sprintf("Enter a whole number of days from %d to %d.", least, most/apikey.Day))
+	}
+	return days, nil
+}
+
+// policyActor is an organisation's key policy, in whose name unused keys are disabled.
+func policyActor(orgID string) account.Actor {
+	return account.Actor{OrgID: orgID, Email: "key policy", Role: account.Operator}
+}
+
+// DisableUnused disables the enabled keys that have been idle for longer than their organisation's policy lets them be, where
+// it says so. It works in transactions of at most 500 keys, may run on several replicas at once, and writes an event for
+// each key. A key that was used since is left alone as far as that is written down: a use in the last half second, or while
+// the database was out of reach, may not be. One that is enabled again has the policy's days before it anew.
+func (r *Keyring) DisableUnused(ctx context.Context) error {
+	idleFor, err := r.store.PoliciesThatDisable(ctx)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for orgID, allowed := range idleFor {
+		for more := true; more; {
+			if more, err = r.disableUnused(ctx, orgID, allowed); err != nil { // which is no reason to leave out the others
+				failed = errors.Join(failed, fmt.Errorf("disabling unused keys of the organisation %s: %w", orgID, err))
+				more = false
+			}
+		}
+	}
+	return failed
+}
+
+// disableUnused disables some of an organisation's unused keys; more is true when there may be others.
+func (r *Keyring) disableUnused(ctx context.Context, orgID string, allowed time.Duration) (more bool, err error) {
+	ids, err := r.store.IdleKeys(ctx, orgID, r.store.Now().Add(-allowed))
+	if err != nil || len(ids) == 0 {
+		return false, err
+	}
+	err = r.store.Mutate(ctx, policyActor(orgID), account.DisableKey, func(tx *store.Tx) ([]audit.Change, error) {
+		policy, err := tx.HoldPolicy()
+		if more = policy.DisableUnused && policy.UnusedAfter == allowed; err != nil || !more { // it was changed meanwhile
+			return nil, err
+		}
+		idle := store.KeysOf{IDs: ids, Live: true, IdleSince: tx.Now().Add(-allowed)}
+		changes, err := changeMany(tx, account.DisableKey, idle, func(key apikey.Key) (apikey.Key, error) {
+			if key.StatusAt(tx.Now()) != apikey.Enabled {
+				return key, nil
+			}
+			return changed(key, apikey.Disable, tx.Now()), nil
+		})
+		more = len(changes) > 0 // where none is left of what was found, another replica is at work
+		return changes, err
+	})
+	return more, err
+}
