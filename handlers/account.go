@@ -7,19 +7,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
 )
-
-// home is the first page. Whoever may see no keys begins with their own account.
-func (h *handler) home(c echo.Context) error {
-	if actorOf(c).May(account.ReadKeys) {
-		return h.goTo(c, views.KeysPath)
-	}
-	return h.goTo(c, views.AccountPath)
-}
 
 func (h *handler) accountPage(c echo.Context) error {
 	ctx, actor := c.Request().Context(), actorOf(c)

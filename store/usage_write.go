@@ -26,12 +26,12 @@ type UsageBatch struct {
 	Counts  []UsageCount
 }
 
-// AddUsage adds to what is known of keys' use, whichever organisation they are of. Counts are added up; the last use
-// is replaced by a later one only. A batch whose number the replica has used before is counted already and left alone.
+// AddUsage adds to what is known of keys' use, whichever organisation they are of, and to the sum that each organisation
+// has of all its keys, which outlives them. Counts are added up; the last use is replaced by a later one only. A batch whose number the replica has used before is counted already and left alone.
 // Like a cookie's data it is bookkeeping and not audited.
 //
-// It is one statement, all or nothing. It locks the keys in the order of their ids, so that no two wait for each other
-// crosswise. Keys that were deleted, or are being deleted at this moment, are skipped: it waits for no change to a key,
+// It is one statement, all or nothing. It locks the keys in the order of their ids, and the organisations' hours in that of
+// theirs, so that no two wait for each other crosswise. Keys that were deleted, or are being deleted at this moment, are skipped: it waits for no change to a key,
 // and of the changes only a deletion waits for it. 1000 counts take a small fraction of the store's time limit.
 func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
 	counts := batch.Counts
@@ -67,6 +67,11 @@ func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
 			SELECT key_id, hour, sum(accepted), sum(refused) FROM counts JOIN living ON living.id = key_id
 			GROUP BY key_id, hour ORDER BY key_id, hour
 			ON CONFLICT (key_id, hour) DO UPDATE SET accepted = g.accepted + excluded.accepted, refused = g.refused + excluded.refused
+		), organisations AS (
+			INSERT INTO organisation_usage AS g (org_id, hour, accepted, refused)
+			SELECT org_id, hour, sum(accepted), sum(refused) FROM counts JOIN living ON living.id = key_id
+			GROUP BY org_id, hour ORDER BY org_id, hour
+			ON CONFLICT (org_id, hour) DO UPDATE SET accepted = g.accepted + excluded.accepted, refused = g.refused + excluded.refused
 		)
 		INSERT INTO key_use AS u (key_id, org_id, idle_since, last_used_at, address, user_agent)
 		SELECT DISTINCT ON (key_id) key_id, org_id, last_used_at, last_used_at, address, user_agent

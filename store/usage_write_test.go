@@ -330,3 +330,97 @@ func TestAChangeDoesNotWaitForAFlush(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// organisationToday is what all of an organisation's keys were presented with today: accepted, refused.
+func organisationToday(t *testing.T, s *store.Store, orgID string) [2]int64 {
+	t.Helper()
+	days, err := s.OrganisationUsage(t.Context(), orgID, 3)
+	if err != nil || len(days) != 3 || days[0].Accepted != 0 {
+		t.Fatal(days, err)
+	}
+	return [2]int64{days[2].Accepted, days[2].Refused}
+}
+
+func TestTheOrganisationsRequestsAreThoseOfItsKeysAndOutliveThem(t *testing.T) {
+	s := storetest.New(t)
+	ours, theirs := storetest.Organisation(t, s), storetest.Organisation(t, s)
+	noon := time.Now().UTC().Truncate(apikey.Day).Add(12 * time.Hour)
+	s.Now = func() time.Time { return noon }
+	keys := append(issueKeys(t, s, ours.Admin, 3), issueKeys(t, s, theirs.Admin, 1)...)
+	batch := store.UsageBatch{Replica: uuid.NewString()}
+	for number := range int64(4) {
+		batch.Counts = nil
+		for i, key := range keys {
+			for hour := range 3 {
+				batch.Counts = append(batch.Counts, store.UsageCount{KeyID: key.ID, Hour: noon.Add(-time.Duration(hour) * time.Hour), Accepted: int64(i + 1), Refused: number})
+			}
+		}
+		batch.Number = number + 1
+		for range 2 { // sent again, since nobody knew what had become of it
+			if err := s.AddUsage(t.Context(), batch); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var sum [2]int64
+	for _, key := range keys[:3] {
+		sum[0], sum[1] = sum[0]+today(t, s, key)[0], sum[1]+today(t, s, key)[1]
+	}
+	if got := organisationToday(t, s, ours.ID); got != sum || got != [2]int64{72, 54} {
+		t.Errorf("the keys have %v, and their organisation %v", sum, got)
+	}
+	if got := organisationToday(t, s, theirs.ID); got != today(t, s, keys[3]) {
+		t.Errorf("another organisation has %v", got)
+	}
+	if err := keyring.New(s).DeleteKey(t.Context(), ours.Admin, keys[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	batch.Number++
+	if err := s.AddUsage(t.Context(), batch); err != nil { // of a key that is gone, too
+		t.Fatal(err)
+	}
+	if got := organisationToday(t, s, ours.ID); got != [2]int64{72 + 15, 54 + 18} {
+		t.Errorf("after a key was deleted: %v", got)
+	}
+}
+
+// Replicas add to the same hours of the same organisations, each in its own order.
+func TestFlushesOfManyOrganisationsDoNotWaitForEachOtherCrosswise(t *testing.T) {
+	s := storetest.New(t)
+	now := s.Now()
+	var there, back []store.UsageCount
+	var orgs []storetest.Org
+	for range 6 {
+		org := storetest.Organisation(t, s)
+		orgs = append(orgs, org)
+		for _, key := range issueKeys(t, s, org.Admin, 2) {
+			for hour := range 4 {
+				count := store.UsageCount{KeyID: key.ID, Hour: now.Add(-time.Duration(hour) * time.Hour), Accepted: 1}
+				there, back = append(there, count), append([]store.UsageCount{count}, back...)
+			}
+		}
+	}
+	var all sync.WaitGroup
+	for i := range 6 {
+		all.Go(func() {
+			batch := store.UsageBatch{Replica: uuid.NewString(), Counts: there}
+			if i%2 == 1 {
+				batch.Counts = back
+			}
+			for range 15 {
+				batch.Number++
+				if err := s.AddUsage(t.Context(), batch); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, org := range orgs {
+		days, err := s.OrganisationUsage(t.Context(), org.ID, 2)
+		if err != nil || days[0].Accepted+days[1].Accepted != 6*15*2*4 {
+			t.Errorf("%v, %v", days, err)
+		}
+	}
+}

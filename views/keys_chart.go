@@ -25,14 +25,17 @@ type bar struct {
 	Says                string
 }
 
-// ceiling is the number at the top of the chart: the busiest day, rounded up to 1, 2 or 5 times a power of ten.
-func (m KeyDetail) ceiling() int64 {
+// usage is requests by day, oldest first, without gaps.
+type usage []apikey.DayUsage
+
+// ceiling is the number at the top of the chart: the busiest day, rounded up to one digit and noughts.
+func (u usage) ceiling() int64 {
 	var most int64
-	for _, d := range m.Usage {
+	for _, d := range u {
 		most = max(most, d.Accepted+d.Refused)
 	}
 	for step := int64(1); ; step *= 10 {
-		for _, k := range []int64{1, 2, 5} {
+		for _, k := range []int64{1, 2, 3, 4, 5, 6, 8} {
 			if k*step >= most {
 				return k * step
 			}
@@ -40,12 +43,12 @@ func (m KeyDetail) ceiling() int64 {
 	}
 }
 
-func (m KeyDetail) bars() []bar {
-	top := m.ceiling()
+func (u usage) bars() []bar {
+	top := u.ceiling()
 	height := func(n int64) float64 { return float64(n) * chartHeight / float64(top) }
 	size := func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 	var out []bar
-	for i, d := range m.Usage {
+	for i, d := range u {
 		accepted, refused := height(d.Accepted), height(d.Refused)
 		out = append(out, bar{
 			X:         strconv.Itoa(i * dayWidth),
@@ -57,31 +60,31 @@ func (m KeyDetail) bars() []bar {
 	return out
 }
 
-func (m KeyDetail) viewBox() string {
-	return fmt.Sprintf("0 0 %d %d", max(len(m.Usage), 1)*dayWidth, chartHeight)
+func (u usage) viewBox() string {
+	return fmt.Sprintf("0 0 %d %d", max(len(u), 1)*dayWidth, chartHeight)
 }
 
-func (m KeyDetail) totals() (accepted, refused int64) {
-	for _, d := range m.Usage {
+func (u usage) totals() (accepted, refused int64) {
+	for _, d := range u {
 		accepted += d.Accepted
 		refused += d.Refused
 	}
 	return accepted, refused
 }
 
-// chartSays describes the chart in a sentence, for those who can't see it.
-func (m KeyDetail) chartSays() string {
-	accepted, refused := m.totals()
+// says describes the chart in a sentence, for those who can't see it.
+func (u usage) says() string {
+	accepted, refused := u.totals()
 	if accepted+refused == 0 {
-		return fmt.Sprintf("No requests in the last %d days.", m.Days)
+		return fmt.Sprintf("No requests in the last %d days.", len(u))
 	}
-	busiest := m.Usage[0]
-	for _, d := range m.Usage {
+	busiest := u[0]
+	for _, d := range u {
 		if d.Accepted+d.Refused > busiest.Accepted+busiest.Refused {
 			busiest = d
 		}
 	}
-	return fmt.Sprintf("%s accepted and %s refused in the last %d days; most on %s.", ui.Count(accepted, "request"), ui.Number(refused), m.Days,
+	return fmt.Sprintf("%s accepted and %s refused in the last %d days; most on %s.", ui.Count(accepted, "request"), ui.Number(refused), len(u),
 		busiest.Day.UTC().Format("2 January"))
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // ListState is what the list's address says, already recognised. The query's names: q, status, owner, environment,
-// scope, profile, workspace, process, expires, unused, orphaned, breaking, sort, size; and cursor, which is the page's and not the state's.
+// scope, profile, workspace, process, expires, unused, grace, orphaned, breaking, sort, size; and cursor, which is the page's and not the state's.
 type ListState struct {
 	apikey.Filter
 	Sort apikey.Sort // the zero Sort means apikey.Newest
@@ -47,6 +47,7 @@ func (s ListState) Query() url.Values {
 	set("process", s.ProcessID)
 	days("expires", s.ExpiresWithin)
 	days("unused", s.UnusedFor)
+	flag("grace", s.InGrace)
 	flag("orphaned", s.Orphaned)
 	flag("breaking", s.BreaksPolicy)
 	if s.Sort.By != "" && s.Sort != apikey.Newest {

@@ -123,6 +123,9 @@ func pages(role account.Role) map[string]templ.Component {
 		"docs":            APIDocsPage(someDocs(p)),
 		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),
 	}
+	out["overview"] = OverviewPage(Overview{Page: p, ByStatus: map[apikey.Status]int64{apikey.Enabled: 1204}, Expiring: 9, Soon: someKeys(), Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}}})
+	out["overview, nothing soon"] = OverviewPage(Overview{Page: p, Usage: []apikey.DayUsage{{Day: noon}}})
+	out["overview, no keys"] = OverviewPage(Overview{Page: p, NoneYet: true, BaseURL: "https://api.example.com"})
 	for _, status := range []int{400, 403, 404, 405, 409, 413, 415, 500, 503} {
 		out[fmt.Sprint("error ", status)] = ErrorPage(Failure{Page: p, Status: status, RequestID: hostile, Roles: []account.Role{account.Owner, account.Admin}, Ask: []account.Person{{Email: hostile, Name: hostile}}, RetryAt: noon.Add(time.Minute), Back: hostile})
 	}
@@ -219,7 +222,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 			fragment = "keys"
 		case name == "scopes":
 			fragment = "list"
-		case name == "key", name == "account", name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
+		case name == "key", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}
 		var b bytes.Buffer
@@ -379,13 +382,13 @@ func TestWhatIsLeftIsCounted(t *testing.T) {
 }
 
 func TestTheChartReachesItsCeiling(t *testing.T) {
-	for most, want := range map[int64]int64{0: 1, 1: 1, 3: 5, 5: 5, 6: 10, 999: 1000, 1001: 2000, 6650: 10000} {
-		m := KeyDetail{Usage: []apikey.DayUsage{{Accepted: most}}}
+	for most, want := range map[int64]int64{0: 1, 1: 1, 3: 3, 5: 5, 7: 8, 9: 10, 999: 1000, 1001: 2000, 6650: 8000} {
+		m := usage{{Accepted: most}}
 		if got := m.ceiling(); got != want {
 			t.Errorf("%d: %d, want %d", most, got, want)
 		}
 	}
-	m := KeyDetail{Usage: []apikey.DayUsage{{Accepted: 5, Refused: 5}}}
+	m := usage{{Accepted: 5, Refused: 5}}
 	if b := m.bars()[0]; b.AcceptedY != "50.00" || b.RefusedY != "0.00" || b.Refused != "50.00" {
 		t.Errorf("%+v", b)
 	}

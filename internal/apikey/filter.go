@@ -17,9 +17,16 @@ type Filter struct {
 	ProcessID     string
 	ExpiresWithin int  // days from now; a key that has died does not count
 	UnusedFor     int  // days
+	InGrace       bool // rotated, and still accepted
 	Orphaned      bool // live, and of an owner who was suspended or removed
 	BreaksPolicy  bool // live, and not as the organisation's policy asks of new keys
 }
+
+// What figures about keys call soon, for their end, and long, for being unused.
+const (
+	SoonDays = 30
+	LongDays = 90
+)
 
 // Order is what a list of keys is sorted by.
 type Order string

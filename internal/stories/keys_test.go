@@ -22,7 +22,7 @@ func lifeOfAKey(t *testing.T, scripts bool, options ...browsertest.Option) {
 	p := s.visit(org.Admin, options...)
 
 	p.Goto("/")
-	if p.Path() != "/account/api-keys" || !p.Exists(`a:text("Create the first key")`) {
+	if p.Path() != "/" || !p.Exists(`a:text("Create the first key")`) {
 		t.Fatalf("the first page is %s", p.Path())
 	}
 

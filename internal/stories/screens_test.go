@@ -53,6 +53,7 @@ func TestEveryScreenIsAccessibleAndFits(t *testing.T) {
 		name, path string
 		status     int
 	}{
+		{"overview", "/", 200},
 		{"list", "/account/api-keys", 200},
 		{"list-filtered", "/account/api-keys?status=enabled&expires=30&sort=expires&size=25", 200},
 		{"list-nothing-found", "/account/api-keys?q=nothing+like+this", 200},
@@ -157,6 +158,8 @@ func TestScreensOfTheBeginning(t *testing.T) {
 			p.Fill("input[name=password]", "violet tram window")
 			p.Press("Enter")
 			p.WaitFor(`:text("Create the first key")`)
+			check("overview-empty")
+			p.Goto("/account/api-keys")
 			check("list-empty")
 			p.Goto("/setup/" + token)
 			check("set-up-used")
