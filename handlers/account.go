@@ -22,14 +22,7 @@ func (h *handler) accountPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	model := views.Account{Page: h.page(c), Since: membership.Since}
-	for _, s := range sessions {
-		model.Sessions = append(model.Sessions, views.Session{
-			ID: s.ID, Address: s.Address, UserAgent: s.UserAgent, StartedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt,
-			ExpiresAt: s.ExpiresAt, Current: s.ID == actor.SessionID,
-		})
-	}
-	return h.render(c, http.StatusOK, views.AccountPage(model))
+	return h.render(c, http.StatusOK, views.AccountPage(views.Account{Page: h.page(c), Since: membership.Since, Sessions: sessionViews(sessions, actor)}))
 }
 
 func (h *handler) renamePage(c echo.Context) error {

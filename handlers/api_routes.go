@@ -41,7 +41,10 @@ var apiRoutes = []route{
 	{get, "/v1/processes", bearer(account.ReadConfig), (*handler).apiListProcesses},
 	{get, "/v1/processes/:id", bearer(account.ReadConfig), (*handler).apiGetProcess},
 	{get, "/v1/members", bearer(account.ReadMembers), (*handler).apiListMembers},
+	{post, "/v1/members", bearer(account.InviteMember), (*handler).apiInviteMember},
 	{get, "/v1/members/:id", bearer(account.ReadMembers), (*handler).apiGetMember},
+	{patch, "/v1/members/:id", bearer(account.ChangeRole), (*handler).apiUpdateMember},
+	{del, "/v1/members/:id", bearer(account.RemoveMember), (*handler).apiRemoveMember},
 
 	{post, verifyPath, bearer(account.VerifyKey), (*handler).apiVerify},
 	{every, forwardAuthPath, public, (*handler).forwardAuth},

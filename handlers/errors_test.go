@@ -41,6 +41,10 @@ var known = map[string]struct {
 	"keyring.ErrCredentials":   {keyring.ErrCredentials, true}, // signIn
 	"apikey.ErrState":          {apikey.ErrState, false},
 	"apikey.ErrMalformed":      {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
+	"keyring.ErrLastOwner":     {keyring.ErrLastOwner, false},
+	"keyring.ErrMemberState":   {keyring.ErrMemberState, false},
+	"keyring.ErrHasAccount":    {keyring.ErrHasAccount, false},
+	"keyring.ErrInvitation":    {keyring.ErrInvitation, false},
 }
 
 func TestNoErrorLacksARow(t *testing.T) {

@@ -27,6 +27,11 @@ func things(t *testing.T, s *store.Store, ring *keyring.Keyring, who account.Act
 		t.Fatal(err)
 	}
 	ids["api-keys"] = key.ID
+	invitation, _, err := ring.Invite(t.Context(), who, uuid.NewString()+"@example.com", "member")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids["invitations"] = invitation.ID
 	err = s.Mutate(t.Context(), who, account.CreateProfile, func(tx *store.Tx) ([]audit.Change, error) {
 		profile, err := tx.InsertProfile(apikey.Profile{Name: "walked", DefaultThreshold: 50})
 		if err != nil {
@@ -233,6 +238,7 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 	own["api-keys"] = key.ID
 	bodies := map[string]object{ // good ones, so that nothing else is wrong with the requests
 		verifyPath: {"key": plaintext}, "/v1/api-keys": {"name": "x", "scopes": []string{"read:chat"}}, "/v1/processes/:id/api-keys": {"name": "x", "scopes": []string{"read:chat"}},
+		"/v1/members": {"email": "x@example.com", "role": "member"}, "/v1/members/:id": {"role": "admin"},
 		"/v1/api-keys/:id": {"name": "x"}, "/v1/api-keys/:id/rotate": {"graceSeconds": 0},
 		"/v1/scopes": {"name": "read:walked"}, "/v1/scopes/:name": {"retired": true},
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/audit"
-	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
@@ -653,10 +653,7 @@ func (w *world) suspend(r *rapid.T) {
 	if admin.suspended {
 		status = account.Suspended
 	}
-	err := w.site.store.Mutate(w.site.t.Context(), w.org.Owner, account.SuspendMember, func(tx *store.Tx) ([]audit.Change, error) {
-		_, err := tx.SetMemberStatus(admin.MemberID, status)
-		return []audit.Change{{Subject: audit.Subject{Kind: "member", ID: admin.MemberID, Name: admin.Email}, After: audit.Facts{"status": status}}}, err
-	})
+	_, err := w.site.keyring.ChangeMember(w.site.t.Context(), w.org.Owner, admin.MemberID, keyring.MemberEdit{Status: status})
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -36,6 +36,9 @@ var routes = []route{
 	{get, "/setup/:token", public, (*handler).setUpPage},
 	{post, "/setup/:token", public, (*handler).setUp},
 
+	{get, "/join/:token", public, (*handler).joinPage},
+	{post, "/join/:token", public, (*handler).join},
+
 	{get, "/account", signedIn, (*handler).accountPage},
 	{get, "/account/name", may(account.RenameSelf), (*handler).renamePage},
 	{post, "/account/name", may(account.RenameSelf), (*handler).rename},
@@ -78,4 +81,21 @@ var routes = []route{
 	{post, "/account/api-keys/:id/delete", may(account.DeleteKey), (*handler).deleteKey},
 	{get, "/account/api-keys/:id/transfer", may(account.TransferKey), (*handler).transferKeyPage},
 	{post, "/account/api-keys/:id/transfer", may(account.TransferKey), (*handler).transferKey},
+
+	{get, "/members", may(account.ReadMembers), (*handler).membersPage},
+	{get, "/members/invite", may(account.InviteMember), (*handler).invitePage},
+	{post, "/members/invite", may(account.InviteMember), (*handler).invite},
+	{get, "/members/:id", may(account.ReadMembers), (*handler).memberPage},
+	{get, "/members/:id/role", may(account.ChangeRole), (*handler).memberRolePage},
+	{post, "/members/:id/role", may(account.ChangeRole), (*handler).memberRole},
+	{get, "/members/:id/suspend", may(account.SuspendMember), (*handler).suspendMemberPage},
+	{post, "/members/:id/suspend", may(account.SuspendMember), (*handler).suspendMember},
+	{get, "/members/:id/reinstate", may(account.ReinstateMember), (*handler).reinstateMemberPage},
+	{post, "/members/:id/reinstate", may(account.ReinstateMember), (*handler).reinstateMember},
+	{get, "/members/:id/remove", may(account.RemoveMember), (*handler).removeMemberPage},
+	{post, "/members/:id/remove", may(account.RemoveMember), (*handler).removeMember},
+	{get, "/members/:id/sign-out", may(account.SignOutMember), (*handler).signOutMemberPage},
+	{post, "/members/:id/sign-out", may(account.SignOutMember), (*handler).signOutMember},
+	{get, "/invitations/:id/withdraw", may(account.WithdrawInvite), (*handler).withdrawInvitationPage},
+	{post, "/invitations/:id/withdraw", may(account.WithdrawInvite), (*handler).withdrawInvitation},
 }

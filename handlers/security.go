@@ -83,7 +83,11 @@ const patience = 2500 * time.Millisecond
 
 // patient are the routes that may take longer, since they change or send very much at once. Each of their statements is
 // as quick as any other, so that a database which does not answer is noticed as soon.
-var patient = map[string]time.Duration{}
+var patient = map[string]time.Duration{
+	"/members/:id/suspend": 12 * time.Second, // with all the keys of one person
+	"/members/:id/remove":  12 * time.Second,
+	"/v1/members/:id":      12 * time.Second,
+}
 
 func hurry(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

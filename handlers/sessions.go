@@ -77,11 +77,15 @@ const (
 	noticeEverywhere = "signed-out-everywhere"
 	noticeEnded      = "ended"
 	noticeEndedBare  = "ended-here"
+	noticeSuspended  = "suspended"
+	noticeRemoved    = "removed"
 )
 
 var notices = map[string]string{
 	noticeOut:        "You are signed out.",
 	noticeEverywhere: "You are signed out everywhere.",
+	noticeSuspended:  "Your account is suspended, and you are signed out. An owner can reinstate you.",
+	noticeRemoved:    "Your account is removed, and you are signed out.",
 	noticeEnded:      "Your session has ended. Sign in, and what you typed will be waiting.",
 	noticeEndedBare:  "Your session has ended. Sign in to go on.",
 }
@@ -154,6 +158,16 @@ func (h *handler) leave(c echo.Context, notice string) error {
 
 // sessionsPage is where a form leads back to when its session had ended.
 func (h *handler) sessionsPage(c echo.Context) error { return h.goTo(c, views.AccountPath) }
+func sessionViews(sessions []keyring.Session, actor account.Actor) []views.Session {
+	var out []views.Session
+	for _, s := range sessions {
+		out = append(out, views.Session{
+			ID: s.ID, Address: s.Address, UserAgent: s.UserAgent, StartedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt,
+			ExpiresAt: s.ExpiresAt, Current: s.ID == actor.SessionID,
+		})
+	}
+	return out
+}
 
 func (h *handler) endSessions(c echo.Context) error {
 	ctx, actor := c.Request().Context(), actorOf(c)

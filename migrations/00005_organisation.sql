@@ -23,6 +23,9 @@ ALTER TABLE bias_profiles ADD COLUMN version integer NOT NULL DEFAULT 1;
 ALTER TABLE members DROP CONSTRAINT members_email_taken;
 CREATE UNIQUE INDEX members_email_taken ON members (email) WHERE status <> 'removed';
 
+-- When a member was last seen.
+CREATE INDEX sessions_last_seen ON sessions (member_id, last_seen_at DESC);
+
 -- Links with which somebody joins, under the SHA-256 of their token. One that is accepted or withdrawn is gone, and the
 -- audit log keeps it; inviting an address again replaces the link before.
 CREATE TABLE invitations (

@@ -269,25 +269,34 @@ func (s *Store) departed(ctx context.Context, orgID string, asked bool) ([]strin
 	return ids, tidy(err)
 }
 
-// pageOf cuts the one row too many that tells whether the list goes on, and turns a page read backward around.
+// pageOf makes a page of the keys that were found.
 func pageOf(found []KeyRow, at apikey.Position, limit int, value func(KeyRow) string) KeyPage {
+	var page KeyPage
+	page.Rows, page.Next, page.Previous = cut(found, at, limit, func(r KeyRow) apikey.Position { return apikey.Position{Value: value(r), ID: r.ID} })
+	return page
+}
+
+// cut takes off the one row too many that tells whether a list goes on, turns a page read backward around, and says from
+// where the list goes on in both directions.
+func cut[T any](found []T, at apikey.Position, limit int, place func(T) apikey.Position) (rows []T, next, previous *apikey.Position) {
 	more := len(found) > limit
 	found = found[:min(len(found), limit)]
 	if at.Backward {
 		slices.Reverse(found)
 	}
-	page := KeyPage{Rows: found}
 	if len(found) == 0 {
-		return page
+		return found, nil, nil
 	}
-	first, last := found[0], found[len(found)-1]
 	if more || at.Backward {
-		page.Next = &apikey.Position{Value: value(last), ID: last.ID}
+		last := place(found[len(found)-1])
+		next = &last
 	}
 	if (more && at.Backward) || (!at.Backward && at.ID != "") {
-		page.Previous = &apikey.Position{Value: value(first), ID: first.ID, Backward: true}
+		first := place(found[0])
+		first.Backward = true
+		previous = &first
 	}
-	return page
+	return found, next, previous
 }
 
 // after is the time so many days from now; nil for 0, which switches the line off.

@@ -106,7 +106,12 @@ func TestASuspendedMemberCanNotOwnNewKeys(t *testing.T) {
 	org, other := storetest.Organisation(t, s), storetest.Organisation(t, s)
 	suspend := func(actor account.Actor, id string) (before account.Person, err error) {
 		err = s.Mutate(t.Context(), actor, account.SuspendMember, func(tx *store.Tx) (_ []audit.Change, err error) {
-			before, err = tx.SetMemberStatus(id, account.Suspended)
+			if before, _, err = tx.LockMember(id); err != nil {
+				return nil, err
+			}
+			after := before
+			after.Status = account.Suspended
+			err = tx.UpdateMember(after)
 			return []audit.Change{{Subject: audit.Subject{Kind: "member", ID: id, Name: before.Email}}}, err
 		})
 		return before, err

@@ -235,6 +235,13 @@ type Person struct {
 // DisplayName is the person's name, or the e-mail address of one who has given none.
 func (p Person) DisplayName() string { return cmp.Or(p.Name, p.Email) }
 
+// MemberFilter is what a list of members is narrowed to. An empty field does not narrow.
+type MemberFilter struct {
+	Search   string // in the name or the e-mail address
+	Role     Role
+	Statuses []Status
+}
+
 // Actor is who does something, and by which way: what permission is judged by, and what the audit log names. A key
 // acts for the member who owns it.
 type Actor struct {

@@ -165,13 +165,8 @@ func (f *filler) suspend() error {
 	if err != nil {
 		return err
 	}
-	return f.store.Mutate(f.ctx, actor, account.SuspendMember, func(tx *store.Tx) ([]audit.Change, error) {
-		before, err := tx.SetMemberStatus(f.staff[leaver].actor.MemberID, account.Suspended)
-		return []audit.Change{{
-			Subject: audit.Subject{Kind: "member", ID: before.ID, Name: before.Email},
-			Before:  audit.Facts{"status": before.Status}, After: audit.Facts{"status": account.Suspended},
-		}}, err
-	})
+	_, err = f.keyring.ChangeMember(f.ctx, actor, f.staff[leaver].actor.MemberID, keyring.MemberEdit{Status: account.Suspended})
+	return err
 }
 
 // furnish makes what keys belong to and carry.

@@ -63,11 +63,14 @@ type MissingError = store.MissingError
 
 // The shapes in which the store answers.
 type (
-	KeyRow    = store.KeyRow
-	Session   = store.Session
-	Catalogue = store.Catalogue
-	Choice    = store.Choice
-	Pool      = store.Pool
+	KeyRow     = store.KeyRow
+	Session    = store.Session
+	Catalogue  = store.Catalogue
+	Choice     = store.Choice
+	Pool       = store.Pool
+	MemberRow  = store.MemberRow
+	LiveKeys   = store.LiveKeys
+	Invitation = store.Invitation
 )
 
 // canonical brings an id to the one spelling in which it is stored and written down, and returns ErrNotFound for what

@@ -110,7 +110,7 @@ func insertOrganisation(tx *store.Tx, name string) ([]audit.Change, error) {
 
 func memberChange(p account.Person) audit.Change {
 	return audit.Change{
-		Subject: audit.Subject{Kind: "member", ID: p.ID, Name: p.Email},
+		Subject: memberSubject(p),
 		After:   audit.Facts{"email": p.Email, "name": p.Name, "role": p.Role, "status": p.Status},
 	}
 }
@@ -198,7 +198,7 @@ func (r *Keyring) SetPassword(ctx context.Context, email, password string) (acco
 			return nil, err
 		}
 		changes, err := endAllSessions(tx, member.ID, member.Email)
-		return append(changes, audit.Change{Subject: audit.Subject{Kind: "member", ID: member.ID, Name: member.Email}, After: audit.Facts{"password": "set anew"}}), err
+		return append(changes, audit.Change{Subject: memberSubject(member.Person), After: audit.Facts{"password": "set anew"}}), err
 	})
 	return member.Person, err
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/moonlatch/moonlatch/internal/account"
-	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
@@ -175,11 +174,7 @@ func TestTokenFollowsItsMember(t *testing.T) {
 	if actor, err := h.try(token); err != nil || actor.Role != account.Support || actor.May(account.IssueKey) {
 		t.Errorf("after a change of role: %+v, %v", actor, err)
 	}
-	err := h.store.Mutate(t.Context(), h.org.Owner, account.SuspendMember, func(tx *store.Tx) ([]audit.Change, error) {
-		_, err := tx.SetMemberStatus(h.org.Admin.MemberID, account.Suspended)
-		return nil, err
-	})
-	if err != nil {
+	if _, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended}); err != nil {
 		t.Fatal(err)
 	}
 	h.refuse("a suspended member's token", token)

@@ -1,0 +1,247 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// membersAtOnce is how many members a page of their list has.
+const membersAtOnce = 50
+
+func (h *handler) membersPage(c echo.Context) error {
+	state := views.MemberState{Role: account.Role(c.QueryParam("role")), Status: c.QueryParam("status")}
+	var err error
+	state.Search, err = input.Line(c.QueryParam("q"))
+	if err != nil || len(state.Search) > 300 || state.Role != "" && !slices.Contains(account.Roles, state.Role) {
+		return errList
+	}
+	filter := account.MemberFilter{Search: state.Search, Role: state.Role}
+	switch status := account.Status(state.Status); status {
+	case "":
+		filter.Statuses = []account.Status{account.Active, account.Suspended}
+	case views.EveryStatus:
+	case account.Active, account.Suspended, account.Removed:
+		filter.Statuses = []account.Status{status}
+	default:
+		return errList
+	}
+	ctx, actor := c.Request().Context(), actorOf(c)
+	model := views.MemberList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor")}
+	page, err := h.keyring.Members(ctx, actor, filter, model.Cursor, membersAtOnce)
+	if err != nil {
+		return err
+	}
+	model.Older, model.Newer = page.Next, page.Previous
+	for _, row := range page.Rows {
+		model.Members = append(model.Members, memberView(row))
+	}
+	if state == (views.MemberState{}) && model.Cursor == "" {
+		if model.Invitations, model.MoreInvited, err = h.invitations(c); err != nil {
+			return err
+		}
+	}
+	return h.render(c, http.StatusOK, views.MembersPage(model))
+}
+
+func memberView(row keyring.MemberRow) views.Member {
+	return views.Member{Person: row.Person, JoinedAt: row.JoinedAt, SeenAt: row.SeenAt, LiveKeys: row.LiveKeys}
+}
+
+func (h *handler) memberPage(c echo.Context) error {
+	ctx, actor, id := c.Request().Context(), actorOf(c), c.Param("id")
+	row, err := h.keyring.Member(ctx, actor, id)
+	if err != nil {
+		return err
+	}
+	keys, err := h.keyring.LiveKeysOf(ctx, actor, id)
+	if err != nil {
+		return err
+	}
+	model := views.MemberDetail{Page: h.page(c), Member: memberView(row), Keys: views.LiveKeys(keys)}
+	if actor.May(account.SignOutMember) {
+		sessions, err := h.keyring.MemberSessions(ctx, actor, id)
+		if err != nil {
+			return err
+		}
+		model.Sessions = sessionViews(sessions, actor)
+	}
+	return h.render(c, http.StatusOK, views.MemberPage(model))
+}
+
+// memberForm is what every question about a member says: who, what they own, and whether the organisation can do without
+// them.
+func (h *handler) memberForm(c echo.Context) (views.MemberForm, error) {
+	ctx, actor, id := c.Request().Context(), actorOf(c), c.Param("id")
+	row, err := h.keyring.Member(ctx, actor, id)
+	if err != nil {
+		return views.MemberForm{}, err
+	}
+	form := views.MemberForm{Page: h.page(c), Member: row.Person, Return: returnOr(c, views.MembersPath), Role: c.FormValue("role"),
+		KeyChoice: c.FormValue("keys"), HeirID: c.FormValue("keysTo")}
+	keys, err := h.keyring.LiveKeysOf(ctx, actor, id)
+	if err != nil {
+		return form, err
+	}
+	form.Keys = views.LiveKeys(keys)
+	sessions, err := h.keyring.MemberSessions(ctx, actor, id)
+	if err != nil {
+		return form, err
+	}
+	form.Sessions = len(sessions)
+	if form.LastOwner, err = h.keyring.IsLastOwner(ctx, actor, row.Person); err != nil {
+		return form, err
+	}
+	form.Links, err = h.keyring.InvitationsBy(ctx, actor, row.ID)
+	return form, err
+}
+
+// leaverForm adds what can become of a leaver's keys.
+func (h *handler) leaverForm(c echo.Context) (views.MemberForm, error) {
+	form, err := h.memberForm(c)
+	if err != nil {
+		return form, err
+	}
+	policy, err := h.keyring.KeyPolicy(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return form, err
+	}
+	for _, fate := range keyring.FatesOfKeys(policy) {
+		form.KeyChoices = append(form.KeyChoices, string(fate))
+	}
+	form.Heirs, err = h.keyring.KeyHolders(c.Request().Context(), actorOf(c))
+	return form, err
+}
+
+func (h *handler) memberRolePage(c echo.Context) error {
+	form, err := h.memberForm(c)
+	if err != nil {
+		return err
+	}
+	if form.Member.Status == account.Removed {
+		return keyring.ErrMemberState
+	}
+	return h.render(c, http.StatusOK, views.ChangeRole(form))
+}
+
+func (h *handler) memberRole(c echo.Context) error {
+	form, err := h.memberForm(c)
+	if err != nil {
+		return err
+	}
+	role, err := keyring.ReadRole(form.Role)
+	if err == nil {
+		_, err = h.keyring.ChangeMember(c.Request().Context(), actorOf(c), form.Member.ID, keyring.MemberEdit{Role: role})
+	} else {
+		err = input.Problems{"role": err.Error()}
+	}
+	if form.Problems = input.ProblemsIn(err); form.Problems != nil {
+		return h.render(c, http.StatusUnprocessableEntity, views.ChangeRole(form))
+	}
+	if err != nil {
+		return err
+	}
+	back, sentence := form.Return, fmt.Sprintf("%s is %s now.", form.Member.DisplayName(), role.Label())
+	if form.Member.ID == actorOf(c).MemberID {
+		back, sentence = views.HomePath, fmt.Sprintf("You are %s now.", role.Label()) // the list may be closed to them
+	}
+	return h.done(c, back, sentence)
+}
+
+func (h *handler) suspendMemberPage(c echo.Context) error {
+	form, err := h.leaverForm(c)
+	if err == nil && form.Member.Status == account.Removed {
+		err = keyring.ErrMemberState
+	}
+	if err != nil {
+		return err
+	}
+	return h.render(c, http.StatusOK, views.SuspendMember(form))
+}
+
+func (h *handler) removeMemberPage(c echo.Context) error {
+	form, err := h.leaverForm(c)
+	if err != nil {
+		return err
+	}
+	return h.render(c, http.StatusOK, views.RemoveMember(form))
+}
+
+func (h *handler) suspendMember(c echo.Context) error { return h.sendAway(c, account.Suspended) }
+func (h *handler) removeMember(c echo.Context) error  { return h.sendAway(c, account.Removed) }
+
+// sendAway suspends or removes somebody, and deals with their keys as the form says.
+func (h *handler) sendAway(c echo.Context, status account.Status) error {
+	form, err := h.leaverForm(c)
+	if err != nil {
+		return err
+	}
+	edit := keyring.MemberEdit{Status: status, Keys: keyring.KeysOfLeaver(form.KeyChoice)}
+	if edit.Keys == keyring.TransferKeys { // the list of heirs is sent along whatever is chosen
+		edit.Heir = form.HeirID
+	}
+	change, err := h.keyring.ChangeMember(c.Request().Context(), actorOf(c), form.Member.ID, edit)
+	if form.Problems = input.ProblemsIn(err); form.Problems != nil {
+		page := views.SuspendMember(form)
+		if status == account.Removed {
+			page = views.RemoveMember(form)
+		}
+		return h.render(c, http.StatusUnprocessableEntity, page)
+	}
+	if err != nil {
+		return err
+	}
+	if change.Person.ID == actorOf(c).MemberID {
+		return h.leave(c, map[account.Status]string{account.Suspended: noticeSuspended, account.Removed: noticeRemoved}[status])
+	}
+	return h.done(c, form.Return, views.SentAway(views.Departure{Person: change.Person, Keys: string(change.Keys), Changed: change.Changed,
+		Heir: change.Heir, Links: change.Links}))
+}
+
+func (h *handler) reinstateMemberPage(c echo.Context) error {
+	form, err := h.memberForm(c)
+	if err == nil && form.Member.Status != account.Suspended {
+		err = keyring.ErrMemberState
+	}
+	if err != nil {
+		return err
+	}
+	return h.render(c, http.StatusOK, views.ReinstateMember(form))
+}
+
+func (h *handler) reinstateMember(c echo.Context) error {
+	change, err := h.keyring.ChangeMember(c.Request().Context(), actorOf(c), c.Param("id"), keyring.MemberEdit{Status: account.Active})
+	if err != nil {
+		return err
+	}
+	return h.done(c, returnOr(c, views.MembersPath), change.Person.DisplayName()+" can sign in again.")
+}
+
+func (h *handler) signOutMemberPage(c echo.Context) error {
+	form, err := h.memberForm(c)
+	if err != nil {
+		return err
+	}
+	return h.render(c, http.StatusOK, views.SignOutMember(form))
+}
+
+func (h *handler) signOutMember(c echo.Context) error {
+	row, err := h.keyring.Member(c.Request().Context(), actorOf(c), c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if _, err := h.keyring.SignOutMember(c.Request().Context(), actorOf(c), row.ID); err != nil {
+		return err
+	}
+	if row.ID == actorOf(c).MemberID {
+		return h.leave(c, noticeEverywhere)
+	}
+	return h.done(c, returnOr(c, views.MembersPath), row.DisplayName()+" is signed out everywhere.")
+}

@@ -1,0 +1,200 @@
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// InvitationAge is how long the link of an invitation works.
+const InvitationAge = 7 * 24 * time.Hour
+
+// Errors about invitations.
+var (
+	// ErrInvitation is the one answer to every link that lets nobody in: used, withdrawn, replaced, expired or made up.
+	ErrInvitation = errors.New("the invitation does not work any more")
+	// ErrHasAccount says that an address can't join: somebody signs in with it already, here or elsewhere.
+	ErrHasAccount = fmt.Errorf("the invited address has an account already: %w", ErrTaken)
+)
+
+// JoinToken is the part of an invitation's link that lets somebody in. It redacts itself wherever it is printed, logged or
+// encoded.
+type JoinToken struct{ text string }
+
+// Reveal returns the token's text. A test lists the only files that may call it.
+func (t JoinToken) Reveal() string { return t.text }
+
+const redactedJoinToken = "[redacted invitation]"
+
+func (t JoinToken) String() string               { return redactedJoinToken }
+func (t JoinToken) GoString() string             { return redactedJoinToken }
+func (t JoinToken) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(redactedJoinToken)) }
+func (t JoinToken) LogValue() slog.Value         { return slog.StringValue(redactedJoinToken) }
+func (t JoinToken) MarshalText() ([]byte, error) { return []byte(redactedJoinToken), nil }
+
+// Invite makes a link with which somebody joins the actor's organisation. Its token is in the answer and nowhere else.
+// Inviting an address again makes the link before void. Errors: input.Problems (email, role), ErrForbidden also for an
+// actor who has just lost the role. Whether the address has an account elsewhere is not told.
+func (r *Keyring) Invite(ctx context.Context, actor account.Actor, email, role string) (Invitation, JoinToken, error) {
+	if err := allow(actor, account.InviteMember); err != nil {
+		return Invitation{}, JoinToken{}, err
+	}
+	var asked Invitation
+	problems := input.Problems{}
+	var err error
+	asked.Email, err = input.Email(email)
+	problems.Add("email", err)
+	asked.Role, err = ReadRole(role)
+	problems.Add("role", err)
+	if err := problems.Err(); err != nil {
+		return Invitation{}, JoinToken{}, err
+	}
+	token := JoinToken{rand.Text()} // 130 bits
+	var made Invitation
+	err = r.store.Mutate(ctx, actor, account.InviteMember, func(tx *store.Tx) ([]audit.Change, error) {
+		if err := tx.HoldOwner(); err != nil { // who is sent away meanwhile leaves no link behind
+			return nil, err
+		}
+		here, err := tx.IsMember(asked.Email)
+		if err != nil {
+			return nil, err
+		}
+		if here {
+			return nil, input.Problems{"email": "This address belongs to a member of your organisation already."}
+		}
+		asked.ExpiresAt = tx.Now().Add(InvitationAge)
+		var before Invitation
+		if made, before, err = tx.InsertInvitation(asked, sha256.Sum256([]byte(token.text))); err != nil {
+			return nil, err
+		}
+		change := audit.Change{Subject: invitationSubject(made), After: invitationFacts(made)}
+		if before.ID != "" {
+			change.Before = invitationFacts(before)
+		}
+		return []audit.Change{change}, nil
+	})
+	if err != nil {
+		return Invitation{}, JoinToken{}, err
+	}
+	return made, token, nil
+}
+
+func invitationSubject(i Invitation) audit.Subject {
+	return audit.Subject{Kind: "invitation", ID: i.ID, Name: i.Email}
+}
+
+func invitationFacts(i Invitation) audit.Facts {
+	return audit.Facts{"email": i.Email, "role": i.Role, "invitedBy": i.By.Email, "expiresAt": i.ExpiresAt.Format(time.RFC3339)}
+}
+
+// Invitations lists the organisation's invitations, expired ones too, newest first, at most limit of them.
+func (r *Keyring) Invitations(ctx context.Context, actor account.Actor, limit int) ([]Invitation, error) {
+	return seen(actor, account.ReadMembers, func() ([]Invitation, error) { return r.store.Invitations(ctx, actor.OrgID, limit) })
+}
+
+// InvitationsBy counts the invitations that a member made: those that go with them.
+func (r *Keyring) InvitationsBy(ctx context.Context, actor account.Actor, memberID string) (int, error) {
+	return one(ctx, actor, account.ReadMembers, memberID, r.store.InvitationsBy)
+}
+
+// Invitation returns an invitation, or ErrNotFound.
+func (r *Keyring) Invitation(ctx context.Context, actor account.Actor, id string) (Invitation, error) {
+	return one(ctx, actor, account.ReadMembers, id, r.store.InvitationByID)
+}
+
+// WithdrawInvitation makes an invitation's link void; ErrNotFound for one that is gone.
+func (r *Keyring) WithdrawInvitation(ctx context.Context, actor account.Actor, id string) (Invitation, error) {
+	if err := allow(actor, account.WithdrawInvite); err != nil {
+		return Invitation{}, err
+	}
+	id, err := canonical(id)
+	if err != nil {
+		return Invitation{}, err
+	}
+	var gone Invitation
+	err = r.store.Mutate(ctx, actor, account.WithdrawInvite, func(tx *store.Tx) ([]audit.Change, error) {
+		gone, err = tx.DeleteInvitation(id)
+		return []audit.Change{withdrawn(gone)}, err
+	})
+	return gone, err
+}
+
+func withdrawn(i Invitation) audit.Change {
+	return audit.Change{Action: account.WithdrawInvite, Subject: invitationSubject(i), Before: invitationFacts(i)}
+}
+
+// withdrawAll makes every link void that a member made who is no active owner any more: nobody comes back, or lets others
+// in, through a door that they left open.
+func withdrawAll(tx *store.Tx, p account.Person) ([]audit.Change, error) {
+	gone, err := tx.DeleteInvitationsBy(p.ID)
+	var changes []audit.Change
+	for _, i := range gone {
+		changes = append(changes, withdrawn(i))
+	}
+	return changes, err
+}
+
+// InvitationFor returns what a link invites to, for whoever holds its token; ErrInvitation when it does not work any more.
+func (r *Keyring) InvitationFor(ctx context.Context, token string) (Invitation, error) {
+	invitation, err := r.store.InvitationByToken(ctx, sha256.Sum256([]byte(token)))
+	if errors.Is(err, ErrNotFound) {
+		err = ErrInvitation
+	}
+	return invitation, err
+}
+
+// Join makes whoever holds an invitation's token a member, uses the link up, and signs them in. Errors: ErrInvitation,
+// input.Problems (name, password), ErrHasAccount.
+func (r *Keyring) Join(ctx context.Context, from Visitor, token, name, password string) (Session, error) {
+	invitation, err := r.InvitationFor(ctx, token) // before an expensive hash is computed for anybody
+	if err != nil {
+		return Session{}, err
+	}
+	person := account.Person{ID: uuid.Must(uuid.NewV7()).String(), OrgID: invitation.OrgID, Email: invitation.Email, Role: invitation.Role}
+	problems := input.Problems{}
+	person.Name, err = readLabel(name, "Enter your name.")
+	problems.Add("name", err)
+	problems.Add("password", checkPassword(password, person.Email, invitation.Organisation, person.Name))
+	if err := problems.Err(); err != nil {
+		return Session{}, err
+	}
+	hash, err := r.passwords.hash(ctx, password)
+	if err != nil {
+		return Session{}, err
+	}
+	actor := account.Actor{OrgID: person.OrgID, MemberID: person.ID, Email: person.Email, Name: person.Name, Role: person.Role,
+		Address: from.Address, UserAgent: from.UserAgent}
+	err = r.store.Mutate(ctx, actor, account.JoinMember, func(tx *store.Tx) ([]audit.Change, error) {
+		used, err := tx.UseInvitation(sha256.Sum256([]byte(token)))
+		if errors.Is(err, ErrNotFound) {
+			return nil, ErrInvitation
+		}
+		if err != nil {
+			return nil, err
+		}
+		if person, err = tx.InsertMember(person, hash); err != nil {
+			return nil, err
+		}
+		change := memberChange(person)
+		change.After["invitedBy"] = used.By.Email
+		return []audit.Change{change}, nil
+	})
+	if errors.Is(err, ErrTaken) {
+		err = ErrHasAccount
+	}
+	if err != nil {
+		return Session{}, err
+	}
+	return r.beginSession(ctx, from, store.Credentials{Person: person, PasswordHash: hash}, forBrowser)
+}
