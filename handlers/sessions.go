@@ -158,6 +158,7 @@ func (h *handler) leave(c echo.Context, notice string) error {
 
 // sessionsPage is where a form leads back to when its session had ended.
 func (h *handler) sessionsPage(c echo.Context) error { return h.goTo(c, views.AccountPath) }
+
 func sessionViews(sessions []keyring.Session, actor account.Actor) []views.Session {
 	var out []views.Session
 	for _, s := range sessions {

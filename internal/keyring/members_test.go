@@ -1,0 +1,447 @@
+package keyring_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+// promote makes a member an owner.
+func (h house) promote(who account.Actor) account.Actor {
+	h.t.Helper()
+	if _, err := h.ChangeMember(h.t.Context(), h.org.Owner, who.MemberID, keyring.MemberEdit{Role: account.Owner}); err != nil {
+		h.t.Fatal(err)
+	}
+	who.Role = account.Owner
+	return who
+}
+
+// happened lists the actions of the events since the given number, with their subjects' names.
+func (h house) happened(since int64) (out []string) {
+	h.t.Helper()
+	rows, err := h.db.Query(`SELECT action || ' ' || subject_name FROM audit_events WHERE org_id = $1 AND seq > $2 ORDER BY seq`, h.org.ID, since)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			h.t.Fatal(err)
+		}
+		out = append(out, text)
+	}
+	if err := rows.Err(); err != nil {
+		h.t.Fatal(err)
+	}
+	return out
+}
+
+func (h house) lastEvent() (seq int64) {
+	h.t.Helper()
+	if err := h.db.QueryRow(`SELECT seq FROM audit_heads WHERE org_id = $1`, h.org.ID).Scan(&seq); err != nil {
+		h.t.Fatal(err)
+	}
+	return seq
+}
+
+func (h house) policyDisablesTheKeysOfWhoeverLeaves() {
+	h.t.Helper()
+	if _, err := h.db.Exec(`UPDATE key_policies SET disable_departed = true WHERE org_id = $1`, h.org.ID); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// TestWhoLeavesIsSignedOutAndTheirKeysAreDealtWith suspends and removes somebody in every way, who has keys in every
+// state.
+func TestWhoLeavesIsSignedOutAndTheirKeysAreDealtWith(t *testing.T) {
+	for _, status := range []account.Status{account.Suspended, account.Removed} {
+		for fate, want := range map[keyring.KeysOfLeaver]struct {
+			after  string // enabled, disabled, rotated in grace: status and whose
+			events string
+		}{
+			keyring.LeaveKeys:    {"enabled his, disabled his, rotated his", ""},
+			keyring.TransferKeys: {"enabled hers, disabled hers, rotated his", "key.transferred k-disabled, key.transferred k-enabled"},
+			keyring.DisableKeys:  {"disabled his, disabled his, rotated his", "key.disabled k-enabled"},
+			keyring.RevokeKeys:   {"revoked his, revoked his, revoked his", "key.revoked k-disabled, key.revoked k-enabled, key.revoked k-rotated"},
+		} {
+			t.Run(string(status)+" "+string(fate), func(t *testing.T) {
+				h := newHouse(t)
+				leaver := h.org.Admin
+				enabled, disabled, rotated := h.issue(leaver, draft("k-enabled")), h.issue(leaver, draft("k-disabled")), h.issue(leaver, draft("k-rotated"))
+				dead := h.issue(leaver, draft("k-dead"))
+				for id, change := range map[string]apikey.Change{disabled.ID: apikey.Disable, dead.ID: apikey.Revoke} {
+					if _, err := h.ChangeStatus(t.Context(), leaver, change, id); err != nil {
+						t.Fatal(err)
+					}
+				}
+				rotation, err := h.RotateKey(t.Context(), leaver, rotated.ID, time.Hour, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := h.DeleteKey(t.Context(), leaver, rotation.New.ID); err != nil {
+					t.Fatal(err)
+				}
+				browser, err := h.SignIn(t.Context(), program, leaver.Email, storetest.Password)
+				if err != nil {
+					t.Fatal(err)
+				}
+				token := h.logIn(leaver).Reveal()
+				since := h.lastEvent()
+
+				edit := keyring.MemberEdit{Status: status, Keys: fate}
+				if fate == keyring.TransferKeys {
+					edit.Heir = h.org.Owner.MemberID
+				}
+				change, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, edit)
+				if err != nil || change.Person.Status != status || change.Sessions != 2 {
+					t.Fatalf("%+v, %v", change, err)
+				}
+				var after []string
+				for _, key := range []apikey.Key{enabled, disabled, rotated} {
+					row, err := h.Key(t.Context(), h.org.Owner, key.ID)
+					if err != nil {
+						t.Fatal(err)
+					}
+					after = append(after, string(row.Stored)+map[bool]string{true: " his", false: " hers"}[row.OwnerID == leaver.MemberID])
+				}
+				if got := strings.Join(after, ", "); got != want.after {
+					t.Errorf("the keys are %s, want %s", got, want.after)
+				}
+				events := h.happened(since)
+				var aboutKeys []string
+				ended := 0
+				for _, event := range events[1:] {
+					if strings.HasPrefix(event, "session.ended ") {
+						ended++
+					} else {
+						aboutKeys = append(aboutKeys, event)
+					}
+				}
+				slices.Sort(aboutKeys)
+				if first := "member." + string(status) + " " + leaver.Email; events[0] != first || ended != 2 || strings.Join(aboutKeys, ", ") != want.events || change.Changed != len(aboutKeys) {
+					t.Errorf("the audit log says %v, and %d keys changed", events, change.Changed)
+				}
+				if _, _, err := h.Actor(t.Context(), program, browser.ID); !errors.Is(err, keyring.ErrNotFound) {
+					t.Errorf("the browser's session: %v", err)
+				}
+				h.refuse("a token of who has left", token)
+				if _, err := h.SignIn(t.Context(), program, leaver.Email, storetest.Password); !errors.Is(err, keyring.ErrCredentials) {
+					t.Errorf("who has left signs in: %v", err)
+				}
+
+				// The same again finds its work done, and changes nothing.
+				since = h.lastEvent()
+				if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, edit); err != nil || len(h.happened(since)) != 0 {
+					t.Errorf("the same again: %v, %v", h.happened(since), err)
+				}
+				_, err = h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, keyring.MemberEdit{Status: account.Active})
+				if status == account.Removed {
+					if !errors.Is(err, keyring.ErrMemberState) {
+						t.Errorf("who was removed is let in again: %v", err)
+					}
+					for _, edit := range []keyring.MemberEdit{{Role: account.Owner}, {Status: account.Suspended}} {
+						if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, edit); !errors.Is(err, keyring.ErrMemberState) {
+							t.Errorf("%+v of who was removed: %v", edit, err)
+						}
+					}
+				} else if _, signIn := h.SignIn(t.Context(), program, leaver.Email, storetest.Password); err != nil || signIn != nil {
+					t.Errorf("who is reinstated: %v, %v", err, signIn)
+				}
+			})
+		}
+	}
+}
+
+func TestTheKeyPolicyDecidesAboutTheKeysOfWhoLeaves(t *testing.T) {
+	h := newHouse(t)
+	key := h.issue(h.org.Admin, draft("theirs"))
+	h.policyDisablesTheKeysOfWhoeverLeaves()
+	_, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.LeaveKeys})
+	if problems := input.ProblemsIn(err); problems["keys"] == "" {
+		t.Fatalf("leaving the keys as they are: %v", err)
+	}
+	if _, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended}); err != nil {
+		t.Fatal(err)
+	}
+	if row, err := h.Key(t.Context(), h.org.Owner, key.ID); err != nil || row.Stored != apikey.Disabled {
+		t.Errorf("the key is %s, %v", row.Stored, err)
+	}
+}
+
+func TestWhatCanNotBeMeantIsSaidByField(t *testing.T) {
+	h := newHouse(t)
+	other := storetest.Organisation(t, h.store)
+	for field, edits := range map[string][]keyring.MemberEdit{
+		"role":   {{Role: "operator"}, {Role: "Owner"}, {Role: "x\x00"}},
+		"status": {{Status: "gone"}},
+		"keys":   {{Status: account.Suspended, Keys: "burn"}, {Status: account.Active, Keys: keyring.DisableKeys}, {Role: account.Support, Keys: keyring.LeaveKeys}},
+		"keysTo": {{Status: account.Removed, Keys: keyring.TransferKeys}, {Status: account.Removed, Heir: h.org.Owner.MemberID}, {Role: account.Support, Heir: h.org.Owner.MemberID},
+			{Status: account.Removed, Keys: keyring.TransferKeys, Heir: "x\x00"}, {Status: account.Removed, Keys: keyring.TransferKeys, Heir: h.org.Admin.MemberID},
+			{Status: account.Removed, Keys: keyring.TransferKeys, Heir: h.org.Support.MemberID}, {Status: account.Removed, Keys: keyring.TransferKeys, Heir: other.Owner.MemberID}},
+	} {
+		for _, edit := range edits {
+			_, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Admin.MemberID, edit)
+			if problems := input.ProblemsIn(err); problems[field] == "" || len(problems) != 1 {
+				t.Errorf("%+v: %v", edit, err)
+			}
+		}
+	}
+	if row, err := h.Member(t.Context(), h.org.Owner, h.org.Admin.MemberID); err != nil || row.Status != account.Active || row.Role != account.Admin {
+		t.Errorf("what was refused was done: %+v, %v", row, err)
+	}
+}
+
+func TestOnlyOwnersChangeMembersAndOnlyTheirOwn(t *testing.T) {
+	h := newHouse(t)
+	other := storetest.Organisation(t, h.store)
+	edits := []keyring.MemberEdit{{Role: account.Support}, {Status: account.Suspended}, {Status: account.Removed}, {Status: account.Active}, {}}
+	key := h.org.Owner
+	key.KeyID, key.Scopes = "x", []string{apikey.All}
+	for _, actor := range []account.Actor{h.org.Admin, h.org.Support, h.org.Member, key} {
+		for _, edit := range edits {
+			if _, err := h.ChangeMember(t.Context(), actor, h.org.Member.MemberID, edit); !errors.Is(err, keyring.ErrForbidden) {
+				t.Errorf("%s: %+v: %v", actor.Email, edit, err)
+			}
+		}
+		if _, err := h.SignOutMember(t.Context(), actor, h.org.Member.MemberID); !errors.Is(err, keyring.ErrForbidden) {
+			t.Errorf("%s signs somebody out: %v", actor.Email, err)
+		}
+		if _, _, err := h.Invite(t.Context(), actor, "new@example.com", "member"); !errors.Is(err, keyring.ErrForbidden) {
+			t.Errorf("%s invites: %v", actor.Email, err)
+		}
+	}
+	for _, id := range []string{other.Admin.MemberID, "x", "00000000-0000-0000-0000-000000000000"} {
+		for _, edit := range edits[:4] {
+			if _, err := h.ChangeMember(t.Context(), h.org.Owner, id, edit); !errors.Is(err, keyring.ErrNotFound) {
+				t.Errorf("%s: %+v: %v", id, edit, err)
+			}
+		}
+		_, member := h.Member(t.Context(), h.org.Owner, id)
+		_, out := h.SignOutMember(t.Context(), h.org.Owner, id)
+		_, sessions := h.MemberSessions(t.Context(), h.org.Owner, id)
+		if !errors.Is(member, keyring.ErrNotFound) || !errors.Is(out, keyring.ErrNotFound) || id == "x" && !errors.Is(sessions, keyring.ErrNotFound) {
+			t.Errorf("%s: %v, %v, %v", id, member, out, sessions)
+		}
+	}
+	list, err := h.Members(t.Context(), h.org.Support, account.MemberFilter{}, "", 50)
+	if err != nil || len(list.Rows) != 4 {
+		t.Errorf("the list has %d members, %v", len(list.Rows), err)
+	}
+	if _, err := h.Members(t.Context(), h.org.Member, account.MemberFilter{}, "", 50); !errors.Is(err, keyring.ErrForbidden) {
+		t.Errorf("a member lists members: %v", err)
+	}
+}
+
+// TestARoleHoldsFromTheNextRequest changes a role under a live session, a live token and a key.
+func TestARoleHoldsFromTheNextRequest(t *testing.T) {
+	h := newHouse(t)
+	admin := h.org.Admin
+	session, err := h.SignIn(t.Context(), program, admin.Email, storetest.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := h.logIn(admin).Reveal()
+	key := h.issue(admin, keyring.KeyDraft{Name: "acts", Scopes: []string{"read:api-keys", "write:api-keys"}})
+	roles := func() string {
+		t.Helper()
+		browser, _, err1 := h.Actor(t.Context(), program, session.ID)
+		byToken, err2 := h.try(token)
+		byKey, err3 := h.KeyActor(t.Context(), program, h.org.ID, key.ID)
+		if err := errors.Join(err1, err2, err3); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(browser.Role, byToken.Role, byKey.Role, byKey.May(account.IssueKey))
+	}
+	for _, role := range []account.Role{account.Support, account.Member, account.Owner, account.Admin} {
+		if _, err := h.ChangeMember(t.Context(), h.org.Owner, admin.MemberID, keyring.MemberEdit{Role: role}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := roles(), fmt.Sprint(role, role, role, role.May(account.IssueKey)); got != want {
+			t.Errorf("after becoming %s: %s", role, got)
+		}
+	}
+}
+
+func TestTheLastOwnerStays(t *testing.T) {
+	h := newHouse(t)
+	owner := h.org.Owner
+	for _, edit := range []keyring.MemberEdit{{Role: account.Admin}, {Status: account.Suspended}, {Status: account.Removed}, {Role: account.Member, Status: account.Suspended}} {
+		if _, err := h.ChangeMember(t.Context(), owner, owner.MemberID, edit); !errors.Is(err, keyring.ErrLastOwner) {
+			t.Errorf("%+v: %v", edit, err)
+		}
+	}
+	second := h.promote(h.org.Admin)
+	if _, err := h.ChangeMember(t.Context(), owner, second.MemberID, keyring.MemberEdit{Status: account.Suspended}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ChangeMember(t.Context(), owner, owner.MemberID, keyring.MemberEdit{Role: account.Admin}); !errors.Is(err, keyring.ErrLastOwner) {
+		t.Errorf("a suspended owner counts as one: %v", err)
+	}
+	if _, err := h.ChangeMember(t.Context(), owner, second.MemberID, keyring.MemberEdit{Status: account.Active}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ChangeMember(t.Context(), owner, owner.MemberID, keyring.MemberEdit{Status: account.Removed}); err != nil {
+		t.Errorf("an owner beside another can't leave: %v", err)
+	}
+	if _, err := h.ChangeMember(t.Context(), owner, second.MemberID, keyring.MemberEdit{Role: account.Admin}); !errors.Is(err, keyring.ErrForbidden) {
+		t.Errorf("who has left goes on: %v", err)
+	}
+}
+
+// TestOneOwnerIsLeftWhateverTwoDoAtOnce lets two owners send each other away at the same moment, over two stores.
+// MOONLATCH_RACES=1000 does it more often.
+func TestOneOwnerIsLeftWhateverTwoDoAtOnce(t *testing.T) {
+	turns := 60
+	if text := os.Getenv("MOONLATCH_RACES"); text != "" {
+		var err error
+		if turns, err = strconv.Atoi(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	address := storetest.URL(t)
+	rings := make([]*keyring.Keyring, 2)
+	var first *store.Store
+	for i := range rings {
+		s, err := store.Open(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		rings[i], first = keyring.New(s), s
+	}
+	org, db := storetest.Organisation(t, first), storetest.DB(t, address)
+	one, two := org.Owner, org.Admin
+	two.Role = account.Owner
+	for _, who := range []account.Actor{one, org.Admin} {
+		for range 3 {
+			if _, _, err := rings[0].IssueKey(t.Context(), who, draft("theirs")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	edits := []keyring.MemberEdit{{Role: account.Admin}, {Status: account.Suspended}, {Status: account.Removed, Keys: keyring.DisableKeys}, {Status: account.Suspended, Keys: keyring.TransferKeys}}
+	outcomes := map[string]int{}
+	for turn := range turns {
+		if _, err := db.ExecContext(t.Context(), `UPDATE members SET role = 'owner', status = 'active' WHERE id IN ($1, $2)`, one.MemberID, two.MemberID); err != nil {
+			t.Fatal(err)
+		}
+		mine, theirs := edits[turn%4], edits[turn/4%4]
+		targets := []string{two.MemberID, one.MemberID} // each other
+		if turn%3 == 1 {
+			targets = []string{one.MemberID, two.MemberID} // each themselves
+		} else if turn%3 == 2 {
+			targets = []string{one.MemberID, one.MemberID} // the one steps back, and is sent away by the other
+		}
+		heir := func(edit *keyring.MemberEdit, target string) {
+			if edit.Keys == keyring.TransferKeys {
+				edit.Heir = map[string]string{one.MemberID: two.MemberID, two.MemberID: one.MemberID}[target]
+			}
+		}
+		heir(&mine, targets[0])
+		heir(&theirs, targets[1])
+		errs := make([]error, 2)
+		start := make(chan struct{})
+		var both sync.WaitGroup
+		both.Go(func() { <-start; _, errs[0] = rings[0].ChangeMember(t.Context(), one, targets[0], mine) })
+		both.Go(func() { <-start; _, errs[1] = rings[1].ChangeMember(t.Context(), two, targets[1], theirs) })
+		close(start)
+		both.Wait()
+		var owners int
+		if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM members WHERE org_id = $1 AND role = 'owner' AND status = 'active'`, org.ID).Scan(&owners); err != nil {
+			t.Fatal(err)
+		}
+		if owners != 1 {
+			t.Fatalf("turn %d: %d owners are left: %+v by one, %+v by the other: %v", turn, owners, mine, theirs, errs)
+		}
+		for _, err := range errs {
+			if err != nil && !errors.Is(err, keyring.ErrLastOwner) && !errors.Is(err, keyring.ErrForbidden) && !errors.Is(err, keyring.ErrMemberState) && input.ProblemsIn(err)["keysTo"] == "" {
+				t.Errorf("turn %d: %v", turn, err)
+			}
+		}
+		outcomes[fmt.Sprint(errs[0] == nil, errs[1] == nil)]++
+	}
+	t.Logf("%d turns, done: %v", turns, outcomes)
+	if n, err := first.VerifyChain(t.Context(), org.ID); err != nil {
+		t.Errorf("the audit log after %d events: %v", n, err)
+	}
+}
+
+func TestMembersAreListedInPages(t *testing.T) {
+	h := newHouse(t)
+	for i := range 7 {
+		h.join(h.invite(fmt.Sprintf("p%d@list.example", i), "member"), fmt.Sprintf("Person %d%%", i))
+	}
+	h.issue(h.org.Admin, draft("one"))
+	filter := account.MemberFilter{Search: "@LIST."}
+	var all []string
+	var page keyring.MemberPage
+	var err error
+	for cursor := ""; ; {
+		if page, err = h.Members(t.Context(), h.org.Admin, filter, cursor, 3); err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range page.Rows {
+			all = append(all, row.Email)
+		}
+		if cursor = page.Next; cursor == "" {
+			break
+		}
+	}
+	if got := strings.Join(all, " "); got != "p0@list.example p1@list.example p2@list.example p3@list.example p4@list.example p5@list.example p6@list.example" {
+		t.Errorf("forward: %s", got)
+	}
+	if page, err = h.Members(t.Context(), h.org.Admin, filter, page.Previous, 3); err != nil || len(page.Rows) != 3 || page.Rows[0].Email != "p3@list.example" || page.Next == "" || page.Previous == "" {
+		t.Errorf("and back: %+v, %v", page, err)
+	}
+	if _, err := h.Members(t.Context(), h.org.Admin, account.MemberFilter{}, page.Next, 3); !errors.Is(err, keyring.ErrCursor) {
+		t.Errorf("a cursor of another filter: %v", err)
+	}
+	for want, filter := range map[int]account.MemberFilter{
+		1: {Search: "person 3%"}, 0: {Search: "person _"}, 8: {Role: account.Member}, 11: {Statuses: []account.Status{account.Active}},
+	} {
+		if page, err := h.Members(t.Context(), h.org.Admin, filter, "", 50); err != nil || len(page.Rows) != want {
+			t.Errorf("%+v: %d, %v", filter, len(page.Rows), err)
+		}
+	}
+	row, err := h.Member(t.Context(), h.org.Support, h.org.Admin.MemberID)
+	if err != nil || row.LiveKeys != 1 || row.SeenAt != nil || row.JoinedAt.IsZero() {
+		t.Errorf("%+v, %v", row, err)
+	}
+	h.logIn(h.org.Admin)
+	if row, err := h.Member(t.Context(), h.org.Support, h.org.Admin.MemberID); err != nil || row.SeenAt == nil {
+		t.Errorf("after a log-in: %+v, %v", row, err)
+	}
+}
+
+func TestSigningSomebodyOutEndsEverySession(t *testing.T) {
+	h := newHouse(t)
+	first, second := h.logIn(h.org.Admin).Reveal(), h.logIn(h.org.Admin).Reveal()
+	own := h.logIn(h.org.Owner).Reveal()
+	since := h.lastEvent()
+	if n, err := h.SignOutMember(t.Context(), h.org.Owner, h.org.Admin.MemberID); n != 2 || err != nil {
+		t.Fatal(n, err)
+	}
+	h.refuse("the first", first)
+	h.refuse("the second", second)
+	h.accept("the owner's", own)
+	if got := h.happened(since); len(got) != 3 || got[0] != "member.signed_out "+h.org.Admin.Email || got[1] != "session.ended "+h.org.Admin.Email {
+		t.Errorf("the audit log says %v", got)
+	}
+	if n, err := h.SignOutMember(t.Context(), h.org.Owner, h.org.Admin.MemberID); n != 0 || err != nil {
+		t.Error(n, err)
+	}
+}
