@@ -8,7 +8,6 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
-	"github.com/moonlatch/moonlatch/internal/keyring"
 )
 
 func (h *handler) apiListProfiles(c echo.Context) error {
@@ -18,26 +17,6 @@ func (h *handler) apiListProfiles(c echo.Context) error {
 func (h *handler) apiGetProfile(c echo.Context) error {
 	return respondOne(c, h.keyring.Profile, func(p apikey.Profile) BiasProfile { return *biasProfile(&p) })
 }
-
-func (h *handler) apiListWorkspaces(c echo.Context) error {
-	return respondAll(c, h.keyring.Workspaces, workspace)
-}
-
-func (h *handler) apiGetWorkspace(c echo.Context) error {
-	return respondOne(c, h.keyring.Workspace, workspace)
-}
-
-func workspace(w keyring.Choice) Workspace { return Workspace{ID: w.ID, Name: w.Name} }
-
-func (h *handler) apiListProcesses(c echo.Context) error {
-	return respondAll(c, h.keyring.Processes, process)
-}
-
-func (h *handler) apiGetProcess(c echo.Context) error {
-	return respondOne(c, h.keyring.Process, process)
-}
-
-func process(p keyring.Choice) Process { return Process{ID: p.ID, Name: p.Name, WorkspaceID: p.Parent} }
 
 // respondOne answers with what is found.
 func respondOne[F, T any](c echo.Context, find func(context.Context, account.Actor, string) (F, error), say func(F) T) error {

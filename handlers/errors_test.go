@@ -33,6 +33,9 @@ var known = map[string]struct {
 	"keyring.ErrScopeHeld":     {keyring.ErrScopeHeld, false},
 	"keyring.ErrScopeAsked":    {keyring.ErrScopeAsked, false},
 	"keyring.ErrCatalogueFull": {keyring.ErrCatalogueFull, false},
+	"keyring.ErrInUse":         {keyring.ErrInUse, false},
+	"keyring.ErrFull":          {keyring.ErrFull, false},
+	"keyring.ErrReach":         {keyring.ErrReach, false},
 	"keyring.ErrToken":         {keyring.ErrToken, true}, // session
 	"keyring.MissingError":     {keyring.MissingError{Field: "ownerId"}, false},
 	"keyring.RepeatedError":    {&keyring.RepeatedError{}, true}, // newKey

@@ -20,10 +20,19 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
+// keysPage lists keys: all of the organisation's, or those of the process in the address.
 func (h *handler) keysPage(c echo.Context) error {
 	state, err := readListState(c)
 	if err != nil {
 		return err
+	}
+	process, err := h.fixedProcess(c)
+	if err != nil {
+		return err
+	}
+	state.Process = process.ID
+	if process.ID != "" && (state.ProcessID != "" || state.WorkspaceID != "") {
+		return errList // the address says both already
 	}
 	// A whole key that somebody searches for shall not stay in the address: its signature finds it as well.
 	if signature := apikey.SignatureIn(state.Search); signature != "" {
@@ -31,11 +40,15 @@ func (h *handler) keysPage(c echo.Context) error {
 		return h.goTo(c, state.Path())
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
-	model := views.KeyList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor"), BaseURL: h.baseURL.String()}
+	model := views.KeyList{Page: h.page(c), State: state, Process: process, Cursor: c.QueryParam("cursor"), BaseURL: h.baseURL.String()}
 	if err := h.fillListOptions(c, &model); err != nil {
 		return err
 	}
-	page, err := h.keyring.Keys(ctx, actor, state.Filter, state.Sort, model.Cursor, state.Size)
+	filter := state.Filter
+	if process.ID != "" {
+		filter.ProcessID = process.ID
+	}
+	page, err := h.keyring.Keys(ctx, actor, filter, state.Sort, model.Cursor, state.Size)
 	if err != nil {
 		return err
 	}
@@ -43,13 +56,7 @@ func (h *handler) keysPage(c echo.Context) error {
 		model.Keys = append(model.Keys, keyView(row))
 	}
 	model.Older, model.Newer = page.Next, page.Previous
-	if len(model.Keys) == 0 && state.Filter == (apikey.Filter{}) {
-		has, err := h.keyring.HasKeys(ctx, actor)
-		if err != nil {
-			return err
-		}
-		model.NoneYet = !has
-	}
+	model.NoneYet = len(model.Keys) == 0 && state.Filter == (apikey.Filter{}) && model.Cursor == ""
 	return h.render(c, http.StatusOK, views.KeysPage(model))
 }
 
@@ -97,6 +104,9 @@ func choices(list, parents []keyring.Choice) []views.Option {
 	var out []views.Option
 	for _, choice := range list {
 		option := views.Option{Value: choice.ID, Label: choice.Name}
+		if choice.Archived {
+			option.Label += " (archived)"
+		}
 		for _, parent := range parents {
 			if parent.ID == choice.Parent {
 				option.Group = parent.Name
@@ -105,6 +115,11 @@ func choices(list, parents []keyring.Choice) []views.Option {
 		out = append(out, option)
 	}
 	return out
+}
+
+// takingKeys are those of the choices that take new keys.
+func takingKeys(list []keyring.Choice) []keyring.Choice {
+	return slices.DeleteFunc(slices.Clone(list), func(choice keyring.Choice) bool { return choice.Archived })
 }
 
 // readListState reads the list's address; errList for what no link of ours says.
@@ -203,7 +218,7 @@ var factLabels = []struct{ name, label string }{
 	{"name", "Name"}, {"status", "Status"}, {"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
 	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
 	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
-	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"},
+	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"},
 }
 
 func fieldChanges(e audit.Event, names map[string]string) []views.FieldChange {

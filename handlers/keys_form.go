@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,14 +17,35 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-// readKeyForm reads the form as it was typed; the query of a link can fill it in as well.
-func readKeyForm(c echo.Context) (views.KeyForm, error) {
+// fixedProcess is the process whose keys a page is about, when its address names one; else the zero Place.
+func (h *handler) fixedProcess(c echo.Context) (views.Place, error) {
+	if c.Param("id") == "" {
+		return views.Place{}, nil
+	}
+	process, err := h.keyring.KeyProcess(c.Request().Context(), actorOf(c), c.Param("id"))
+	return processView(process, nil), err
+}
+
+// readKeyForm reads the form as it was typed; the query of a link can fill it in as well. A process in the address is
+// no choice.
+func (h *handler) readKeyForm(c echo.Context) (views.KeyForm, error) {
+	process, err := h.fixedProcess(c)
+	if err != nil {
+		return views.KeyForm{}, err
+	}
 	values, err := c.FormParams()
 	if err != nil {
 		return views.KeyForm{}, err
 	}
+	home := views.KeysPath
+	if process.ID != "" {
+		home = views.ProcessKeysPath(process.ID)
+		values = maps.Clone(values)
+		values.Set("processId", process.ID)
+		values.Del("workspaceId")
+	}
 	return views.KeyForm{
-		Return: returnPath(c), Nonce: values.Get("nonce"), Name: values.Get("name"),
+		Process: process, Return: returnOr(c, home), Nonce: values.Get("nonce"), Name: values.Get("name"),
 		Expires: values.Get("expires"), ExpiresDate: values.Get("expiresDate"),
 		AllScopes: values.Get("allScopes") != "", ScopeNames: values["scopes"], Environment: values.Get("environment"),
 		WorkspaceID: values.Get("workspaceId"), ProcessID: values.Get("processId"), ProfileID: values.Get("biasProfileId"),
@@ -61,8 +83,8 @@ func (h *handler) fillKeyForm(c echo.Context, form *views.KeyForm) error {
 	for _, s := range catalogue.Scopes {
 		form.Catalogue = append(form.Catalogue, views.Scope{Name: s.Name, Description: s.Description})
 	}
-	form.Workspaces = choices(catalogue.Workspaces, nil)
-	form.Processes = choices(catalogue.Processes, catalogue.Workspaces)
+	form.Workspaces = choices(takingKeys(catalogue.Workspaces), nil)
+	form.Processes = choices(takingKeys(catalogue.Processes), catalogue.Workspaces)
 	form.Profiles = choices(catalogue.Profiles, nil)
 	session := actorOf(c).SessionID
 	if _, ours := h.tokens.requestKey(form.Nonce, session); !ours {
@@ -72,9 +94,13 @@ func (h *handler) fillKeyForm(c echo.Context, form *views.KeyForm) error {
 }
 
 func (h *handler) newKeyPage(c echo.Context) error {
-	form, err := readKeyForm(c)
+	form, err := h.readKeyForm(c)
 	if err != nil {
 		return err
+	}
+	if form.Process.Archived() {
+		form.Problems = input.Problems{"": errArchived.Error()}
+		return h.showKeyForm(c, http.StatusConflict, form)
 	}
 	return h.showKeyForm(c, http.StatusOK, form)
 }
@@ -82,8 +108,11 @@ func (h *handler) newKeyPage(c echo.Context) error {
 // errOldForm is beside the form as a whole, when it was shown to an earlier session.
 const errOldForm input.Sentence = "This form was opened before you signed in, so nothing was created yet. Check it and create the key again."
 
+// errArchived is beside the form as a whole, when its process can't be chosen.
+const errArchived input.Sentence = "This process is archived and takes no new keys."
+
 func (h *handler) newKey(c echo.Context) error {
-	form, err := readKeyForm(c)
+	form, err := h.readKeyForm(c)
 	if err != nil {
 		return err
 	}
@@ -120,6 +149,9 @@ func (h *handler) showOnce(c echo.Context, model views.IssuedKey) error {
 
 func (h *handler) refuseKeyForm(c echo.Context, form views.KeyForm, problems input.Problems) error {
 	form.Problems = problems
+	if _, archived := problems["processId"]; archived && form.Process.ID != "" {
+		form.Problems = input.Problems{"": errArchived.Error()}
+	}
 	return h.showKeyForm(c, http.StatusUnprocessableEntity, form)
 }
 

@@ -241,6 +241,7 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 		"/v1/members": {"email": "x@example.com", "role": "member"}, "/v1/members/:id": {"role": "admin"},
 		"/v1/api-keys/:id": {"name": "x"}, "/v1/api-keys/:id/rotate": {"graceSeconds": 0},
 		"/v1/scopes": {"name": "read:walked"}, "/v1/scopes/:name": {"retired": true},
+		"/v1/workspaces": {"name": "x"}, "/v1/workspaces/:id": {"name": "x"}, "/v1/processes": {"name": "x", "workspaceId": own["workspaces"]}, "/v1/processes/:id": {"name": "x"},
 	}
 	walked := 0
 	for _, r := range apiRoutes {

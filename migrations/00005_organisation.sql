@@ -14,6 +14,8 @@ ALTER TABLE key_policies
 ALTER TABLE workspaces ADD COLUMN archived_at timestamptz;
 ALTER TABLE processes ADD COLUMN archived_at timestamptz;
 CREATE INDEX processes_of_workspace ON processes (org_id, workspace_id);
+-- How many keys go on working in each is counted here, without the many that don't.
+CREATE INDEX api_keys_enabled_in ON api_keys (org_id, workspace_id, process_id, expires_at) WHERE status = 'enabled' AND workspace_id IS NOT NULL;
 
 -- Grows by one with every change, so that a form can tell that it is out of date.
 ALTER TABLE bias_profiles ADD COLUMN version integer NOT NULL DEFAULT 1;

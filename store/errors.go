@@ -21,6 +21,8 @@ var (
 	ErrUnavailable = errors.New("the database does not answer")
 	ErrTaken       = errors.New("the name is taken")
 	ErrSetUp       = errors.New("the installation is already set up, or the link is used up")
+	ErrInUse       = errors.New("something still refers to it")
+	ErrFull        = errors.New("the organisation has as many of these as it can have")
 )
 
 // RepeatedError says that a request was made before, and which key it made then.

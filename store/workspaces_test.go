@@ -22,11 +22,17 @@ func insert(t *testing.T, s *store.Store, actor account.Actor, action account.Ac
 }
 
 func workspace(name string) func(*store.Tx) (store.Choice, error) {
-	return func(tx *store.Tx) (store.Choice, error) { return tx.InsertWorkspace(name) }
+	return func(tx *store.Tx) (store.Choice, error) {
+		w, err := tx.InsertWorkspace(name)
+		return store.Choice{ID: w.ID, Name: w.Name}, err
+	}
 }
 
 func process(workspaceID, name string) func(*store.Tx) (store.Choice, error) {
-	return func(tx *store.Tx) (store.Choice, error) { return tx.InsertProcess(workspaceID, name) }
+	return func(tx *store.Tx) (store.Choice, error) {
+		p, err := tx.InsertProcess(workspaceID, name)
+		return store.Choice{ID: p.ID, Name: p.Name, Parent: p.WorkspaceID}, err
+	}
 }
 
 func profile(p apikey.Profile) func(*store.Tx) (store.Choice, error) {

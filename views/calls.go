@@ -69,6 +69,12 @@ func curlBasic(tryURL string) string {
 	return "curl -i " + shellQuoted(tryURL) + " \\\n  -u \"${" + keyVariable + "%_*}:${" + keyVariable + "##*_}\""
 }
 
+// curlIssue issues a key for a process.
+func curlIssue(base, processID string) string {
+	return "curl -i " + shellQuoted(base+"/v1/processes/"+processID+"/api-keys") + " \\\n  -H \"Authorization: Bearer $" + keyVariable + "\" \\\n" +
+		"  -H \"Content-Type: application/json\" \\\n  -d '{\"name\": \"From a program\", \"scopes\": [\"read:chat\"]}'"
+}
+
 // shellQuoted keeps the shell from reading an address: zsh takes a bare "?" for a pattern.
 func shellQuoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 

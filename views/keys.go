@@ -20,14 +20,16 @@ type Key struct {
 	Requests24h int64 // requests in the last 24 hours; read only where a page says "what will break"
 }
 
-// KeyList is the screen Account Settings → API Keys.
+// KeyList is the screen Account Settings → API Keys, and the tab API keys of a process's Configuration, which is the same
+// for the keys of that process.
 type KeyList struct {
 	Page
 	State        ListState
+	Process      Place  // whose keys these are; the zero Place for the whole organisation's
 	Cursor       string // of this page, as the address has it; empty for the first
 	Keys         []Key
 	Newer, Older string // cursors of the neighbouring pages; empty when there is none
-	NoneYet      bool   // the organisation has no key at all: the page teaches
+	NoneYet      bool   // there is no key here at all: the page teaches
 
 	Owners, Scopes, Profiles, Workspaces, Processes []Option // what can be filtered by
 
@@ -41,6 +43,7 @@ type KeyList struct {
 type KeyForm struct {
 	Page
 	Return      string
+	Process     Place // that the key is made for, where that is no choice; else the zero Place
 	Nonce       string
 	Name        string
 	Expires     string

@@ -52,6 +52,16 @@ func (m KeyForm) lifetime() string {
 	return offered[0].Value
 }
 
+// path is where the form is shown and posted.
+func (m KeyForm) path() string { return ListState{Process: m.Process.ID}.creation() }
+
+func (m KeyForm) title() string {
+	if m.Process.ID != "" {
+		return "Generate a key for “" + m.Process.Name + "”"
+	}
+	return "Create API key"
+}
+
 func (m KeyForm) environment() string {
 	if m.Environment == "" {
 		return string(apikey.Live)

@@ -44,6 +44,25 @@ func (m KeyList) cleared() string {
 	return s.Path()
 }
 
+// ofProcess says whether the list is confined to a process.
+func (m KeyList) ofProcess() bool { return m.Process.ID != "" }
+
+// createLabel is what the button says that makes a key.
+func (m KeyList) createLabel() string {
+	if m.ofProcess() {
+		return "Generate new key"
+	}
+	return "Create new API key"
+}
+
+// createStyle leaves the first place to the button of a page that teaches.
+func (m KeyList) createStyle() string {
+	if m.NoneYet {
+		return "btn-plain"
+	}
+	return "btn-primary"
+}
+
 // here is the list as it is shown, for the way back.
 func (m KeyList) here() string { return m.State.at(m.Cursor) }
 

@@ -11,8 +11,9 @@ import (
 // scope, profile, workspace, process, expires, unused, grace, orphaned, breaking, sort, size; and cursor, which is the page's and not the state's.
 type ListState struct {
 	apikey.Filter
-	Sort apikey.Sort // the zero Sort means apikey.Newest
-	Size int         // rows a page, one of PageSizes; 0 means the default
+	Process string      // the id of the process whose list it is; empty for the list of all keys. It is in the path, not the query
+	Sort    apikey.Sort // the zero Sort means apikey.Newest
+	Size    int         // rows a page, one of PageSizes; 0 means the default
 }
 
 // PageSizes are the numbers of rows that a page of the list can have; the first is the default, with which a
@@ -62,13 +63,24 @@ func (s ListState) Query() url.Values {
 // Path is the list in this state, from its first page.
 func (s ListState) Path() string { return s.at("") }
 
+// home is the list as somebody finds it who comes without any wishes.
+func (s ListState) home() string {
+	if s.Process != "" {
+		return ProcessKeysPath(s.Process)
+	}
+	return KeysPath
+}
+
+// creation is where a key is made that belongs into the list.
+func (s ListState) creation() string { return s.home() + "/new" }
+
 func (s ListState) at(cursor string) string {
 	q := s.Query()
 	if cursor != "" {
 		q.Set("cursor", cursor)
 	}
 	if len(q) == 0 {
-		return KeysPath
+		return s.home()
 	}
-	return KeysPath + "?" + q.Encode()
+	return s.home() + "?" + q.Encode()
 }

@@ -46,6 +46,15 @@ func ScopePath(name, change string) string {
 	return ScopesPath + "/" + url.PathEscape(name) + "/" + change
 }
 
+// ProcessPath is a process's own page.
+func ProcessPath(id string) string { return ProcessesPath + "/" + url.PathEscape(id) }
+
+// ConfigurationPath is a process's Configuration.
+func ConfigurationPath(id string) string { return ProcessPath(id) + "/configuration" }
+
+// ProcessKeysPath is the tab of a process's Configuration with its keys.
+func ProcessKeysPath(id string) string { return ConfigurationPath(id) + "/api-keys" }
+
 // BulkPath is where a change to several keys (Disable or Revoke) is asked for and made, with their ids as the
 // query's and the form's id.
 func BulkPath(change apikey.Change) string { return KeysPath + "/" + string(change) }

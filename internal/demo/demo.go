@@ -108,6 +108,9 @@ func (f *filler) live() error {
 	return nil
 }
 
+// archive is the edit that takes a workspace or a process out of use.
+var archive = keyring.PlaceEdit{Archived: new(true)}
+
 func days(n int) time.Duration  { return time.Duration(n) * apikey.Day }
 func hours(n int) time.Duration { return time.Duration(n) * time.Hour }
 
@@ -171,17 +174,47 @@ func (f *filler) suspend() error {
 
 // furnish makes what keys belong to and carry.
 func (f *filler) furnish() {
-	for _, name := range workspaces {
+	for _, w := range workspaces {
 		f.at(founded-days(1), func() error {
-			return f.add(founder, account.CreateWorkspace, "workspace", audit.Facts{"name": name},
-				func(tx *store.Tx) (store.Choice, error) { return tx.InsertWorkspace(name) })
+			actor, err := f.as(founder)
+			if err != nil {
+				return err
+			}
+			made, err := f.keyring.CreateWorkspace(f.ctx, actor, w.name)
+			f.ids[w.name] = made.ID
+			return err
 		})
+		if w.archived > 0 {
+			f.at(w.archived, func() error {
+				actor, err := f.as(founder)
+				if err != nil {
+					return err
+				}
+				_, err = f.keyring.EditWorkspace(f.ctx, actor, f.ids[w.name], archive)
+				return err
+			})
+		}
 	}
 	for _, p := range processes {
 		f.at(founded-days(2), func() error {
-			return f.add(founder, account.CreateProcess, "process", audit.Facts{"name": p.name, "workspaceId": f.ids[p.workspace]},
-				func(tx *store.Tx) (store.Choice, error) { return tx.InsertProcess(f.ids[p.workspace], p.name) })
+			actor, err := f.as(founder)
+			if err != nil {
+				return err
+			}
+			made, err := f.keyring.CreateProcess(f.ctx, actor, f.ids[p.workspace], p.name)
+			f.ids[p.name] = made.ID
+			return err
 		})
+		if p.archived > 0 {
+			f.at(p.archived, func() error {
+				actor, err := f.as(founder)
+				if err != nil {
+					return err
+				}
+				_, err = f.keyring.EditProcess(f.ctx, actor, f.ids[p.name], archive)
+				return err
+			})
+		}
 	}
 	for _, p := range profiles {
 		f.at(founded-days(3), func() error {

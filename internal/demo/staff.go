@@ -54,14 +54,27 @@ const (
 	leaves  = 25 * apikey.Day
 )
 
-var workspaces = []string{"Storefront", "Analytics", "Customer care"}
+var workspaces = []struct {
+	name     string
+	archived time.Duration // so long ago; 0 for one that is in use
+}{
+	{"Storefront", 0},
+	{"Analytics", 0},
+	{"Customer care", 0},
+	{"Print catalogue", days(140)},
+}
 
-var processes = []struct{ name, workspace string }{
-	{"Checkout", "Storefront"},
-	{"Product search", "Storefront"},
-	{"Nightly export", "Analytics"},
-	{"Recommendation training", "Analytics"},
-	{"Chat assistant", "Customer care"},
+var processes = []struct {
+	name, workspace string
+	archived        time.Duration
+}{
+	{"Checkout", "Storefront", 0},
+	{"Product search", "Storefront", 0},
+	{"Gift cards", "Storefront", 0},
+	{"Nightly export", "Analytics", 0},
+	{"Recommendation training", "Analytics", 0},
+	{"Chat assistant", "Customer care", 0},
+	{"Telephone menu", "Customer care", days(75)},
 }
 
 var profiles = []apikey.Profile{

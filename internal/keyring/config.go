@@ -32,32 +32,6 @@ func (r *Keyring) Profile(ctx context.Context, actor account.Actor, id string) (
 	return one(ctx, actor, account.ReadConfig, id, r.store.ProfileByID)
 }
 
-// Workspaces lists the organisation's workspaces.
-func (r *Keyring) Workspaces(ctx context.Context, actor account.Actor) ([]Choice, error) {
-	return seen(actor, account.ReadConfig, func() ([]Choice, error) {
-		catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
-		return catalogue.Workspaces, err
-	})
-}
-
-// Workspace returns a workspace, or ErrNotFound.
-func (r *Keyring) Workspace(ctx context.Context, actor account.Actor, id string) (Choice, error) {
-	return one(ctx, actor, account.ReadConfig, id, r.store.WorkspaceByID)
-}
-
-// Processes lists the organisation's processes.
-func (r *Keyring) Processes(ctx context.Context, actor account.Actor) ([]Choice, error) {
-	return seen(actor, account.ReadConfig, func() ([]Choice, error) {
-		catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
-		return catalogue.Processes, err
-	})
-}
-
-// Process returns a process, or ErrNotFound.
-func (r *Keyring) Process(ctx context.Context, actor account.Actor, id string) (Choice, error) {
-	return one(ctx, actor, account.ReadConfig, id, r.store.ProcessByID)
-}
-
 // seen reads what the actor may see of the organisation.
 func seen[T any](actor account.Actor, action account.Action, read func() (T, error)) (found T, err error) {
 	if err := allow(actor, action); err != nil {

@@ -36,6 +36,8 @@ var (
 	ErrUnavailable = store.ErrUnavailable
 	ErrTaken       = store.ErrTaken
 	ErrSetUp       = store.ErrSetUp
+	ErrInUse       = store.ErrInUse
+	ErrFull        = store.ErrFull
 )
 
 // Errors of the use cases themselves.

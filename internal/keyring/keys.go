@@ -34,8 +34,8 @@ type KeyDraft struct {
 }
 
 // IssueKey makes a key. Its plaintext is in the answer and nowhere else. Errors: input.Problems by field (name,
-// environment, scopes, ipAllowlist, expiresAt, workspaceId), ErrGrantAll, ErrHandOut, a MissingError for a workspace, process, profile or owner
-// that the organisation does not have, *RepeatedError.
+// environment, scopes, ipAllowlist, expiresAt, workspaceId; processId and workspaceId also for what is archived), ErrGrantAll,
+// ErrHandOut, a MissingError for a workspace, process, profile or owner that the organisation does not have, *RepeatedError.
 func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDraft) (apikey.Key, apikey.Plaintext, error) {
 	if err := allow(actor, account.IssueKey); err != nil {
 		return apikey.Key{}, apikey.Plaintext{}, err
@@ -69,6 +69,9 @@ func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDr
 			return nil, err
 		}
 		if err := claim(tx, draft.RequestKey, key.ID, "issue", draft); err != nil {
+			return nil, err
+		}
+		if err := takesKeys(tx, key); err != nil {
 			return nil, err
 		}
 		if issued, err = tx.InsertKey(key, plaintext.Hash()); err != nil {
@@ -557,13 +560,13 @@ func (r *Keyring) KeyUsage(ctx context.Context, actor account.Actor, id string, 
 
 // KeyProcess returns the process that keys are issued for or listed, or ErrNotFound. Whoever may do either may know
 // that it is there.
-func (r *Keyring) KeyProcess(ctx context.Context, actor account.Actor, id string) (Choice, error) {
+func (r *Keyring) KeyProcess(ctx context.Context, actor account.Actor, id string) (Process, error) {
 	if !actor.May(account.ReadKeys) && !actor.May(account.IssueKey) {
-		return Choice{}, ErrForbidden
+		return Process{}, ErrForbidden
 	}
 	id, err := canonical(id)
 	if err != nil {
-		return Choice{}, err
+		return Process{}, err
 	}
 	return r.store.ProcessByID(ctx, actor.OrgID, id)
 }

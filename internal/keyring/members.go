@@ -14,7 +14,7 @@ import (
 	"github.com/moonlatch/moonlatch/store"
 )
 
-// MostCounted bounds the live keys of a member in a list of members.
+// MostCounted bounds the keys that are counted of a member, a workspace or a process in a list of them.
 const MostCounted = store.MostCounted
 
 // Errors about members.

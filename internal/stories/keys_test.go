@@ -243,7 +243,7 @@ func TestRolesSeeWhatIsTheirs(t *testing.T) {
 	}
 	support := s.visit(org.Support)
 	support.Goto("/account/api-keys")
-	for _, selector := range []string{`a:text("Create API key")`, "input[name=id]", "td.more button"} {
+	for _, selector := range []string{`a:text("Create new API key")`, "input[name=id]", "td.more button"} {
 		if support.Exists(selector) {
 			t.Errorf("support sees %s", selector)
 		}

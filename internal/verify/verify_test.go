@@ -224,9 +224,10 @@ func TestWhatIsNoKeyIsToldApart(t *testing.T) {
 func TestAVerdictTellsAllOfTheKey(t *testing.T) {
 	w := newWorld(t)
 	profile := w.profile()
-	var space, process store.Choice
+	var process store.Process
 	w.must(w.store.Mutate(t.Context(), w.org.Owner, account.CreateProcess, func(tx *store.Tx) (_ []audit.Change, err error) {
-		if space, err = tx.InsertWorkspace("Payments"); err != nil {
+		space, err := tx.InsertWorkspace("Payments")
+		if err != nil {
 			return nil, err
 		}
 		process, err = tx.InsertProcess(space.ID, "Checkout")
@@ -245,7 +246,7 @@ func TestAVerdictTellsAllOfTheKey(t *testing.T) {
 	for from, v := range map[string]*verify.Verifier{"the cache": v, "the database": cold} {
 		got := w.verify(v, k, verify.Question{}).Key
 		if got.ID != k.ID || got.Name != "a key" || got.OrgID != w.org.ID || got.OwnerID != w.org.Admin.MemberID || got.OwnerRole != account.Admin ||
-			!got.OwnerActive || got.WorkspaceID != space.ID || got.ProcessID != process.ID || got.Environment != apikey.Test ||
+			!got.OwnerActive || got.WorkspaceID != process.WorkspaceID || got.ProcessID != process.ID || got.Environment != apikey.Test ||
 			!slices.Equal(got.Scopes, k.Scopes) || !got.ExpiresAt.Equal(k.ExpiresAt) || got.ExpiresAt.Location() != time.UTC ||
 			got.Status != apikey.Rotated || got.GraceEndsAt == nil || !got.GraceEndsAt.Equal(*row.GraceEndsAt) {
 			t.Errorf("from %s: %+v", from, got)
