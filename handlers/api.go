@@ -149,6 +149,17 @@ func refuseNulls(body []byte, into any) error {
 		if value.Kind() == 'n' && !slices.Contains(takesNull[reflect.TypeOf(into).Elem()], name) {
 			problems[clip(name)] = "Send a value, or leave the field out."
 		}
+		var inside []map[string]jsontext.Value
+		if value.Kind() != '[' || json.Unmarshal(value, &inside) != nil {
+			continue // of other lists than those of objects, decode will tell
+		}
+		for i, entry := range inside {
+			for member, value := range entry {
+				if value.Kind() == 'n' {
+					problems[fmt.Sprintf("%s[%d].%s", clip(name), i, clip(member))] = "Send a value, or leave the field out."
+				}
+			}
+		}
 	}
 	return problems.Err()
 }
@@ -172,12 +183,17 @@ func tooDeep(body []byte) bool {
 	}
 }
 
-// fieldOf is the field of a request that a place in its JSON belongs to; what a program made up is cut short.
+// fieldOf is the field of a request that a place in its JSON belongs to: scopes, or categories[2].name of a list of objects.
+// What a program made up is cut short.
 func fieldOf(place jsontext.Pointer) string {
-	for token := range place.Tokens() {
-		return clip(token)
+	parts := slices.Collect(place.Tokens())
+	switch {
+	case len(parts) == 0:
+		return ""
+	case len(parts) < 3:
+		return clip(parts[0])
 	}
-	return ""
+	return fmt.Sprintf("%s[%s].%s", clip(parts[0]), clip(parts[1]), clip(parts[2]))
 }
 
 // clip shortens what somebody made up, in whole characters.
@@ -196,6 +212,9 @@ func kindOf(t reflect.Type) string {
 	case reflect.Bool:
 		return "true or false"
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Struct {
+			return "an array of objects"
+		}
 		return "an array of strings"
 	case reflect.Float64:
 		return "a number"

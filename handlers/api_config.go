@@ -7,16 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
-	"github.com/moonlatch/moonlatch/internal/apikey"
 )
-
-func (h *handler) apiListProfiles(c echo.Context) error {
-	return respondAll(c, h.keyring.Profiles, func(p apikey.Profile) BiasProfile { return *biasProfile(&p) })
-}
-
-func (h *handler) apiGetProfile(c echo.Context) error {
-	return respondOne(c, h.keyring.Profile, func(p apikey.Profile) BiasProfile { return *biasProfile(&p) })
-}
 
 // respondOne answers with what is found.
 func respondOne[F, T any](c echo.Context, find func(context.Context, account.Actor, string) (F, error), say func(F) T) error {

@@ -96,6 +96,7 @@ func (h *handler) refusalOf(err error) *refusal {
 		problems  = input.ProblemsIn(err)
 		missing   keyring.MissingError
 		repeated  *keyring.RepeatedError
+		inUse     *keyring.ProfileInUseError
 		locked    *keyring.LockedError
 		forbidden forbiddenError
 	)
@@ -108,6 +109,9 @@ func (h *handler) refusalOf(err error) *refusal {
 		return h.refusalOf(input.Problems{missing.Field: "Your organisation has nothing by this id that a key could have."})
 	case errors.As(err, &repeated):
 		return repetition(repeated)
+	case errors.As(err, &inUse):
+		return &refusal{status: http.StatusConflict, details: &ErrorDetails{Keys: &inUse.Keys},
+			message: "Keys carry this bias profile; details.keys says how many. Say with moveTo which profile they carry instead, or none."}
 	case errors.As(err, &locked):
 		return &refusal{status: http.StatusTooManyRequests, message: "Too many attempts to log in. Wait as long as Retry-After says.",
 			retryAfter: max(time.Second, locked.Until.Sub(h.keyring.Now()))}

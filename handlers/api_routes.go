@@ -30,7 +30,10 @@ var apiRoutes = []route{
 
 	{get, "/v1/audit-events", bearer(account.ReadAudit), (*handler).apiListEvents},
 	{get, "/v1/bias-profiles", bearer(account.ReadConfig), (*handler).apiListProfiles},
+	{post, "/v1/bias-profiles", bearer(account.CreateProfile), (*handler).apiCreateProfile},
 	{get, "/v1/bias-profiles/:id", bearer(account.ReadConfig), (*handler).apiGetProfile},
+	{patch, "/v1/bias-profiles/:id", bearer(account.EditProfile), (*handler).apiUpdateProfile},
+	{del, "/v1/bias-profiles/:id", bearer(account.DeleteProfile), (*handler).apiDeleteProfile},
 	{get, "/v1/scopes", bearer(account.ReadConfig), (*handler).apiListScopes},
 	{post, "/v1/scopes", bearer(account.CreateScope), (*handler).apiCreateScope},
 	{get, "/v1/scopes/:name", bearer(account.ReadConfig), (*handler).apiGetScope},

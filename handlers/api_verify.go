@@ -54,17 +54,6 @@ func verifiedKey(k *verify.Key) *VerifiedKey {
 	}
 }
 
-func biasProfile(p *apikey.Profile) *BiasProfile {
-	if p == nil {
-		return nil
-	}
-	out := &BiasProfile{ID: p.ID, Name: p.Name, Description: p.Description, DefaultThreshold: p.DefaultThreshold, Categories: []BiasCategory{}}
-	for _, c := range p.Categories {
-		out.Categories = append(out.Categories, BiasCategory{Name: c.Name, Enabled: c.Enabled, Threshold: c.Threshold, Action: string(c.Action)})
-	}
-	return out
-}
-
 // forwardAuth judges the credential of a gateway's own caller, as the gateway passes it on.
 func (h *handler) forwardAuth(c echo.Context) error {
 	shown, err := presentedToGateway(c.Request().Header)

@@ -213,12 +213,13 @@ func eventView(e audit.Event, names map[string]string) views.Event {
 	}
 }
 
-// factLabels are the facts of a key in the order and in the words in which people read them.
+// factLabels are the facts of keys and bias profiles in the order and in the words in which people read them.
 var factLabels = []struct{ name, label string }{
 	{"name", "Name"}, {"status", "Status"}, {"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
 	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
 	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
 	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"},
+	{"description", "Description"}, {"defaultThreshold", "Default threshold"},
 }
 
 func fieldChanges(e audit.Event, names map[string]string) []views.FieldChange {
@@ -235,6 +236,11 @@ func fieldChanges(e audit.Event, names map[string]string) []views.FieldChange {
 	for _, fact := range factLabels {
 		if _, told := all[fact.name]; told {
 			out = append(out, views.FieldChange{Field: fact.label, Before: factText(fact.name, before[fact.name], names), After: factText(fact.name, after[fact.name], names)})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if category, ok := strings.CutPrefix(name, audit.CategoryFact); ok {
+			out = append(out, views.FieldChange{Field: "Category " + category, Before: factText(name, before[name], names), After: factText(name, after[name], names)})
 		}
 	}
 	return out

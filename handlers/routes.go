@@ -125,4 +125,13 @@ var routes = []route{
 	{post, "/workspaces/:id/restore", may(account.RestoreWorkspace), ofWorkspace((*handler).restorePlace)},
 	{get, "/workspaces/:id/delete", may(account.DeleteWorkspace), ofWorkspace((*handler).deletePlacePage)},
 	{post, "/workspaces/:id/delete", may(account.DeleteWorkspace), ofWorkspace((*handler).deletePlace)},
+
+	{get, "/bias-profiles", may(account.ReadConfig), (*handler).profilesPage},
+	{get, "/bias-profiles/new", may(account.CreateProfile), (*handler).newProfilePage},
+	{post, "/bias-profiles/new", may(account.CreateProfile), (*handler).newProfile},
+	{get, "/bias-profiles/:id", may(account.ReadConfig), (*handler).profilePage},
+	{get, "/bias-profiles/:id/edit", may(account.EditProfile), (*handler).editProfilePage},
+	{post, "/bias-profiles/:id/edit", may(account.EditProfile), (*handler).editProfile},
+	{get, "/bias-profiles/:id/delete", may(account.DeleteProfile), (*handler).deleteProfilePage},
+	{post, "/bias-profiles/:id/delete", may(account.DeleteProfile), (*handler).deleteProfile},
 }

@@ -84,9 +84,11 @@ const patience = 2500 * time.Millisecond
 // patient are the routes that may take longer, since they change or send very much at once. Each of their statements is
 // as quick as any other, so that a database which does not answer is noticed as soon.
 var patient = map[string]time.Duration{
-	"/members/:id/suspend": 12 * time.Second, // with all the keys of one person
-	"/members/:id/remove":  12 * time.Second,
-	"/v1/members/:id":      12 * time.Second,
+	"/members/:id/suspend":      12 * time.Second, // with all the keys of one person
+	"/members/:id/remove":       12 * time.Second,
+	"/v1/members/:id":           12 * time.Second,
+	"/bias-profiles/:id/delete": 12 * time.Second, // 10,000 keys are moved
+	"/v1/bias-profiles/:id":     12 * time.Second,
 }
 
 func hurry(next echo.HandlerFunc) echo.HandlerFunc {

@@ -21,6 +21,7 @@ const (
 	ProcessesPath  = "/processes"
 	WorkspacesPath = "/workspaces"
 	ProfilesPath   = "/bias-profiles"
+	NewProfilePath = "/bias-profiles/new"
 	ScopesPath     = "/scopes"
 	NewScopePath   = "/scopes/new"
 	PolicyPath     = "/key-policy"
@@ -33,6 +34,17 @@ const (
 
 // KeyPath is a key's own page.
 func KeyPath(id string) string { return KeysPath + "/" + url.PathEscape(id) }
+
+// ProfilePath is a bias profile's own page.
+func ProfilePath(id string) string { return ProfilesPath + "/" + url.PathEscape(id) }
+
+// DuplicatePath is the form of a new profile, filled in from another.
+func DuplicatePath(id string) string {
+	return NewProfilePath + "?" + url.Values{"from": {id}, "return": {ProfilesPath}}.Encode()
+}
+
+// carriersPath is the list of the keys that carry a profile.
+func carriersPath(id string) string { return KeysPath + "?" + url.Values{"profile": {id}}.Encode() }
 
 // ChangePath is where a change to one key is asked for and made: /account/api-keys/<id>/revoke. The page that it
 // came from goes along as return and is where the viewer is sent back to; empty for the list.

@@ -190,6 +190,32 @@ func keyFacts(k apikey.Key) Facts {
 	}
 }
 
+// ProfileChange says what happened to a bias profile: before is nil for a new one, after for one that was deleted. Each
+// category is a fact of its own, so that an event holds only those that changed.
+func ProfileChange(before, after *apikey.Profile) Change {
+	c := Change{}
+	if before != nil {
+		c.Subject, c.Before = profileSubject(*before), profileFacts(*before)
+	}
+	if after != nil {
+		c.Subject, c.After = profileSubject(*after), profileFacts(*after)
+	}
+	return c
+}
+
+func profileSubject(p apikey.Profile) Subject { return Subject{Kind: "profile", ID: p.ID, Name: p.Name} }
+
+// CategoryFact is what the fact about a category begins with; its name follows.
+const CategoryFact = "category "
+
+func profileFacts(p apikey.Profile) Facts {
+	facts := Facts{"name": p.Name, "description": p.Description, "defaultThreshold": p.DefaultThreshold}
+	for _, c := range p.Categories {
+		facts[CategoryFact+c.Name] = c.Words()
+	}
+	return facts
+}
+
 func moment(t *time.Time) string {
 	if t == nil {
 		return ""
@@ -204,8 +230,17 @@ func difference(before, after Facts) (Facts, Facts) {
 	}
 	b, a := Facts{}, Facts{}
 	for name, was := range before {
-		if is := after[name]; !reflect.DeepEqual(was, is) {
-			b[name], a[name] = was, is
+		is, stays := after[name]
+		if !stays || !reflect.DeepEqual(was, is) {
+			b[name] = was
+		}
+		if stays && !reflect.DeepEqual(was, is) {
+			a[name] = is
+		}
+	}
+	for name, is := range after {
+		if _, was := before[name]; !was {
+			a[name] = is
 		}
 	}
 	return b, a

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -218,11 +219,17 @@ func (f *filler) furnish() {
 	}
 	for _, p := range profiles {
 		f.at(founded-days(3), func() error {
-			return f.add(founder, account.CreateProfile, "profile", audit.Facts{"name": p.Name, "defaultThreshold": p.DefaultThreshold},
-				func(tx *store.Tx) (store.Choice, error) {
-					made, err := tx.InsertProfile(p)
-					return store.Choice{ID: made.ID, Name: made.Name}, err
-				})
+			actor, err := f.as(founder)
+			if err != nil {
+				return err
+			}
+			draft := keyring.ProfileDraft{Name: p.Name, Description: p.Description, DefaultThreshold: strconv.Itoa(p.DefaultThreshold)}
+			for _, c := range p.Categories {
+				draft.Categories = append(draft.Categories, keyring.CategoryDraft{Name: c.Name, Enabled: c.Enabled, Threshold: strconv.Itoa(c.Threshold), Action: string(c.Action)})
+			}
+			made, err := f.keyring.CreateProfile(f.ctx, actor, draft)
+			f.ids[made.Name] = made.ID
+			return err
 		})
 	}
 }

@@ -4,32 +4,21 @@ import (
 	"context"
 
 	"github.com/moonlatch/moonlatch/internal/account"
-	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/store"
 )
 
-// unconfined returns ErrHandOut when a key acts that is confined to a part of the organisation: such a key changes nothing
-// that is the whole organisation's. Nothing confines a person so.
+// unconfined returns ErrConfined when a key acts that is confined to a part of the organisation: such a key changes nothing
+// that is the whole organisation's. Addresses confine from where it acts, and not what it reaches; nothing confines a person.
 func unconfined(tx *store.Tx) error {
 	actor := tx.Actor()
 	if actor.KeyID == "" {
 		return nil
 	}
 	acting, err := tx.Key(actor.KeyID)
-	if err == nil && (acting.WorkspaceID != "" || acting.ProcessID != "" || acting.ProfileID != "" || acting.Environment == apikey.Test) {
-		err = ErrHandOut
+	if err == nil && acting.Confined() {
+		err = ErrConfined
 	}
 	return err
-}
-
-// Profiles lists the organisation's bias profiles.
-func (r *Keyring) Profiles(ctx context.Context, actor account.Actor) ([]apikey.Profile, error) {
-	return seen(actor, account.ReadConfig, func() ([]apikey.Profile, error) { return r.store.Profiles(ctx, actor.OrgID) })
-}
-
-// Profile returns a bias profile, or ErrNotFound.
-func (r *Keyring) Profile(ctx context.Context, actor account.Actor, id string) (apikey.Profile, error) {
-	return one(ctx, actor, account.ReadConfig, id, r.store.ProfileByID)
 }
 
 // seen reads what the actor may see of the organisation.

@@ -146,6 +146,14 @@ document.addEventListener("click", (event) => {
   find("[data-pick-all]")?.focus()
 })
 
+// --- A threshold's level, as it is typed. ---
+
+document.addEventListener("input", ({ target: { dataset, value, nextElementSibling: word } }) => {
+  if (!dataset.threshold) return
+  const [low, moderate] = dataset.threshold.split(" ")
+  word.textContent = !/^ *\d{1,3} *$/.test(value) || value > 100 ? "" : +value <= low ? "Low" : +value <= moderate ? "Moderate" : "High"
+})
+
 // --- Times in the viewer's zone. ---
 
 const exact = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" })
