@@ -1,8 +1,6 @@
 package handlers
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/go-json-experiment/json"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -71,14 +70,40 @@ func (h *handler) profile(c echo.Context) (views.Profile, error) {
 	return views.Profile{Profile: profile, Keys: carriers.Keys, Live: carriers.Live}, err
 }
 
-// verificationSays is what programs read of a profile, as they read it.
+// verificationSays is what programs read of a profile, laid out for people: a line for each category.
 func verificationSays(p apikey.Profile) (string, error) {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	encoder.SetIndent("", "  ")
-	err := encoder.Encode(biasProfile(&p))
-	return strings.TrimSuffix(out.String(), "\n"), err
+	said := *biasProfile(&p)
+	words, err := quoted(said.ID, said.Name, said.Description)
+	if err != nil {
+		return "", err
+	}
+	out := fmt.Sprintf("{\n  \"id\": %s,\n  \"name\": %s,\n  \"description\": %s,\n  \"defaultThreshold\": %d,\n  \"categories\": [",
+		words[0], words[1], words[2], said.DefaultThreshold)
+	for i, c := range said.Categories {
+		words, err := quoted(c.Name, c.Action)
+		if err != nil {
+			return "", err
+		}
+		if i > 0 {
+			out += ","
+		}
+		out += fmt.Sprintf("\n    {\"name\": %s, \"enabled\": %t, \"threshold\": %d, \"action\": %s}", words[0], c.Enabled, c.Threshold, words[1])
+	}
+	if len(said.Categories) > 0 {
+		out += "\n  "
+	}
+	return out + "]\n}", nil
+}
+
+func quoted(texts ...string) ([]string, error) {
+	for i, text := range texts {
+		quoted, err := json.Marshal(text)
+		if err != nil {
+			return nil, err
+		}
+		texts[i] = string(quoted)
+	}
+	return texts, nil
 }
 
 // mostRows bounds how many categories a form is read for: more than a profile may have, so that one too many is told.
