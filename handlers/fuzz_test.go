@@ -96,12 +96,12 @@ func FuzzNarrowing(f *testing.F) {
 
 // FuzzJSON: what is taken as a request, encoding/json reads as the same; nothing nests deeper than the bound.
 func FuzzJSON(f *testing.F) {
-	for _, seed := range []string{`{"name":"x","scopes":["read:chat"]}`, `{"name":"x","name":"y"}`, `{"NAME":"x"}`, `{"name":null,"scopes":null}`, `{"scopes":[]}`, `{"graceSeconds":1e2}`,
+	for _, seed := range []string{`{"name":"x","scopes":["read:chat"]}`, `{"name":"x","name":"y"}`, `{"NAME":"x"}`, `{"name":null,"scopes":null}`, `{"scopes":[]}`, `{"graceSeconds":1e2}`, `{"name":"x","categories":[{"name":"age","threshold":null}]}`, `{"name":"x","categories":[{"name":"age","threshold":1e2}]}`,
 		`{"graceSeconds":1e400}`, `{"key":"\ud800","scopes":["a"]}`, `{"email":"a@b","password":"\u0000"}`, `{"ip":"::1"} {}`, "\ufeff{}", `[[[[[[[[[]]]]]]]]]`, `{"name":"\/\u00e9é"}`, "{\"name\":\"\xff\"}", ` {} `, `null`} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		for _, kind := range []any{IssueAPIKeyRequest{}, RotateAPIKeyRequest{}, VerifyAPIKeyRequest{}, LogInRequest{}} {
+		for _, kind := range []any{IssueAPIKeyRequest{}, CreateBiasProfileRequest{}, RotateAPIKeyRequest{}, VerifyAPIKeyRequest{}, LogInRequest{}} {
 			ours, theirs := reflect.New(reflect.TypeOf(kind)).Interface(), reflect.New(reflect.TypeOf(kind)).Interface()
 			if err := decode(body, ours); err != nil {
 				var known *refusal

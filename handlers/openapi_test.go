@@ -377,7 +377,7 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	issue := object{"name": "Described", "scopes": []string{"read:chat"}}
 	ids := map[string]string{"/v1/bias-profiles": profile, "/v1/workspaces": workspace, "/v1/processes": process, "/v1/members": s.org.Admin.MemberID}
 
-	bodies := map[string]any{"issueApiKey": issue, "issueProcessApiKey": issue, "updateApiKey": object{"name": "x"}, "verifyApiKey": object{"key": "x"}, "logIn": object{"email": "x", "password": "y"}}
+	bodies := map[string]any{"createBiasProfile": object{"name": "Described"}, "updateBiasProfile": object{"name": "x"}, "issueApiKey": issue, "issueProcessApiKey": issue, "updateApiKey": object{"name": "x"}, "verifyApiKey": object{"key": "x"}, "logIn": object{"email": "x", "password": "y"}}
 	for path, item := range openAPIDocument().Paths.Map() {
 		if !forPrograms(path) {
 			continue
@@ -438,6 +438,10 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	for _, ip := range []string{"192.0.2.7", "198.51.100.7"} {
 		c.call(post, verifyPath, object{"key": made.text("plaintextKey"), "ip": ip, "scopes": []string{"read:chat"}}).expect(t, "verify", 200, "")
 	}
+	c.call(del, "/v1/bias-profiles/"+profile, nil).expect(t, "delete a profile in use", 409, "state_conflict")
+	c.call(patch, "/v1/bias-profiles/"+profile, object{"categories": []object{{"name": "age"}}}).expect(t, "change a profile", 200, "")
+	c.call(patch, "/v1/bias-profiles/"+profile, object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
+	c.call(post, "/v1/bias-profiles", object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
 	key := "/v1/api-keys/" + made.text("id")
 	c.call(patch, key, object{"status": "inactive", "biasProfileId": nil}).expect(t, "disable", 200, "")
 	c.call(get, key, nil).expect(t, "get", 200, "")
@@ -451,6 +455,7 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	c.call(del, next+"?permanent=true", nil).expect(t, "delete", 204, "")
 	c.call(get, "/v1/audit-events?limit=100&action=key.issued&keyId="+made.text("createdBy"), nil).expect(t, "the audit log, filtered", 200, "")
 	c.call(get, "/v1/audit-events?limit=100", nil).expect(t, "the audit log", 200, "")
+	c.call(del, "/v1/bias-profiles/"+profile+"?moveTo=none", nil).expect(t, "delete a profile", 204, "")
 	c.call(get, "/v1/nowhere", nil).expect(t, "no address", 404, "not_found")
 	c.call("PUT", "/v1/api-keys", nil).expect(t, "no method", 405, "method_not_allowed")
 

@@ -242,6 +242,7 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 		"/v1/api-keys/:id": {"name": "x"}, "/v1/api-keys/:id/rotate": {"graceSeconds": 0},
 		"/v1/scopes": {"name": "read:walked"}, "/v1/scopes/:name": {"retired": true},
 		"/v1/workspaces": {"name": "x"}, "/v1/workspaces/:id": {"name": "x"}, "/v1/processes": {"name": "x", "workspaceId": own["workspaces"]}, "/v1/processes/:id": {"name": "x"},
+		"/v1/bias-profiles": {"name": "x"}, "/v1/bias-profiles/:id": {"name": "x"},
 	}
 	walked := 0
 	for _, r := range apiRoutes {

@@ -128,6 +128,7 @@ func pages(role account.Role) map[string]templ.Component {
 	out["overview, nothing soon"] = OverviewPage(Overview{Page: p, Usage: []apikey.DayUsage{{Day: noon}}})
 	out["overview, no keys"] = OverviewPage(Overview{Page: p, NoneYet: true, BaseURL: "https://api.example.com"})
 	maps.Copy(out, memberPages(p))
+	maps.Copy(out, profilePages(p))
 	for _, status := range []int{400, 403, 404, 405, 409, 413, 415, 500, 503} {
 		out[fmt.Sprint("error ", status)] = ErrorPage(Failure{Page: p, Status: status, RequestID: hostile, Roles: []account.Role{account.Owner, account.Admin}, Ask: []account.Person{{Email: hostile, Name: hostile}}, RetryAt: noon.Add(time.Minute), Back: hostile})
 	}
@@ -222,9 +223,9 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
-		case name == "scopes", name == "members", name == "members, none fit":
+		case name == "scopes", strings.HasPrefix(name, "profiles"), name == "members", name == "members, none fit":
 			fragment = "list"
-		case name == "member", strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
+		case name == "member", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
 			name == "key", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}
@@ -267,6 +268,11 @@ func TestButtonsShowOnlyToThoseWhoMay(t *testing.T) {
 			}
 			if strings.Contains(html, NewKeyPath) || strings.Contains(html, `name="id"`) {
 				t.Errorf("%s as %s: can create or select", name, role)
+			}
+		}
+		for _, name := range []string{"profiles", "profiles, none yet", "profile", "profile, unused"} {
+			if html := draw(t, all[name]); strings.Contains(html, NewProfilePath) || strings.Contains(html, "/edit") || strings.Contains(html, "/delete") {
+				t.Errorf("%s as %s: can create, edit or delete", name, role)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package apikey
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,23 @@ func FuzzParseSort(f *testing.F) {
 		}
 		if again, known := ParseSort(sort.String()); ok && (!known || again != sort) {
 			t.Fatalf("%v reads back as %v", sort, again)
+		}
+	})
+}
+
+// FuzzThreshold: what is taken is digits alone, stands for itself, and lies on the scale.
+func FuzzThreshold(f *testing.F) {
+	for _, seed := range []string{"0", "100", "101", "-1", "+5", "1e2", "5 0", " 50 ", "050", "0000", "٥٠", "５０", "0x1", "1_0", "50.0", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := ParseThreshold(text)
+		if err != nil {
+			return
+		}
+		text = strings.TrimSpace(text)
+		if n < 0 || n > MaxThreshold || len(text) > 3 || strings.TrimLeft(text, "0") != strings.TrimLeft(strconv.Itoa(n), "0") || LevelOf(n).Label() == "" {
+			t.Fatalf("%q is read as %d", text, n)
 		}
 	})
 }

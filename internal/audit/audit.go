@@ -203,7 +203,9 @@ func ProfileChange(before, after *apikey.Profile) Change {
 	return c
 }
 
-func profileSubject(p apikey.Profile) Subject { return Subject{Kind: "profile", ID: p.ID, Name: p.Name} }
+func profileSubject(p apikey.Profile) Subject {
+	return Subject{Kind: "profile", ID: p.ID, Name: p.Name}
+}
 
 // CategoryFact is what the fact about a category begins with; its name follows.
 const CategoryFact = "category "
