@@ -60,7 +60,7 @@ func (s *Store) MemberByID(ctx context.Context, orgID, id string) (account.Perso
 	return r.person(), tidy(err)
 }
 
-// MostCounted bounds how many keys of somebody, or in one place, are counted for a list: one more says that there are more.
+// MostCounted bounds how many keys of somebody, in one place or with one profile, are counted for a list: one more says that there are more.
 const MostCounted = 1000
 
 // MemberRow is a member with what their list says besides.

@@ -66,9 +66,6 @@ type Carriers struct {
 	Live int64 `db:"live"`
 }
 
-// MostCounted is where the counts of a list stop: a profile with more keys than that has "more than" so many.
-const MostCounted = 1000
-
 // ProfileRow is a bias profile together with what people want to read beside it.
 type ProfileRow struct {
 	apikey.Profile
