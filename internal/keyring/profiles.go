@@ -220,6 +220,11 @@ func (r *Keyring) DeleteProfile(ctx context.Context, actor account.Actor, id, mo
 		if err := unconfined(tx); err != nil {
 			return nil, err
 		}
+		if moveTo != "" {
+			if err := holdCarriers(tx, id); err != nil {
+				return nil, err
+			}
+		}
 		profile, err := lockBoth(tx, id, target)
 		if err != nil {
 			return nil, err
@@ -253,6 +258,18 @@ func (r *Keyring) DeleteProfile(ctx context.Context, actor account.Actor, id, mo
 		return append(changes, audit.ProfileChange(&profile, nil)), tx.DeleteProfile(id)
 	})
 	return moved, err
+}
+
+// holdCarriers locks the keys that carry a profile before it is locked itself: whoever changes or rotates a key holds that
+// first, and needs its profile afterwards. Keys that are given the profile in between are met later.
+func holdCarriers(tx *store.Tx, id string) error {
+	for last := ""; ; {
+		keys, err := tx.LockKeys(store.KeysOf{ProfileID: id}, last)
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		last = keys[len(keys)-1].ID
+	}
 }
 
 // lockBoth holds the profile that goes and keeps the one that takes its keys, if there is one, in one order for everybody:
