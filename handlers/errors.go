@@ -36,7 +36,6 @@ var meanings = []struct {
 	sentence string
 }{
 	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it."},
-	{keyring.ErrConfined, http.StatusForbidden, "This API key is confined to a workspace, a process, a bias profile or the test environment, and this would change what holds for the whole organisation. Use a key that is not confined."},
 	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment, bias profile or address, and no longer life for itself."},
 	{keyring.ErrMoveKeys, http.StatusForbidden, "Moving keys to another bias profile changes them, for which an API key needs the scope write:api-keys besides."},
 	{keyring.ErrEntrust, http.StatusForbidden, "In its owner's name this key's scopes allow what you may not do, and whoever holds it could. Ask an owner of the organisation to do it."},

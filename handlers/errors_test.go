@@ -29,7 +29,6 @@ var known = map[string]struct {
 	"keyring.ErrSetUp":          {keyring.ErrSetUp, false},
 	"keyring.ErrGrantAll":       {keyring.ErrGrantAll, false},
 	"keyring.ErrHandOut":        {keyring.ErrHandOut, false},
-	"keyring.ErrConfined":       {keyring.ErrConfined, false},
 	"keyring.ErrMoveKeys":       {keyring.ErrMoveKeys, false},
 	"keyring.ProfileInUseError": {&keyring.ProfileInUseError{}, true}, // deleteProfile
 	"keyring.ErrEntrust":        {keyring.ErrEntrust, false},

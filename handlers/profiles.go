@@ -202,8 +202,11 @@ func (h *handler) newProfile(c echo.Context) error {
 
 // profileProblems are the problems that a form shows; nil for any other error.
 func profileProblems(err error) input.Problems {
-	if errors.Is(err, keyring.ErrTaken) {
+	switch {
+	case errors.Is(err, keyring.ErrTaken):
 		return input.Problems{"name": "Another profile has this name. Choose a different one."}
+	case errors.Is(err, keyring.ErrFull):
+		return input.Problems{"": fmt.Sprintf("Your organisation has %d bias profiles, and can’t have more. Delete one that no key needs.", apikey.MaxProfiles)}
 	}
 	return input.ProblemsIn(err)
 }

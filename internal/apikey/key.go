@@ -146,12 +146,6 @@ func (k Key) Within(other Key) bool {
 		within(k.IPAllowlist, other.IPAllowlist)
 }
 
-// Confined says whether the key reaches a part of its organisation alone: a workspace, a process, a bias profile, or what is
-// being tried out.
-func (k Key) Confined() bool {
-	return k.WorkspaceID != "" || k.ProcessID != "" || k.ProfileID != "" || k.Environment != Live
-}
-
 // within says whether an allowlist lets in no address that the other does not. An empty one lets in every address.
 func within(list, other []netip.Prefix) bool {
 	if len(other) == 0 || len(list) == 0 {

@@ -7,19 +7,9 @@ import (
 	"github.com/moonlatch/moonlatch/store"
 )
 
-// unconfined returns ErrConfined when a key acts that is confined to a part of the organisation: such a key changes nothing
-// that is the whole organisation's. Addresses confine from where it acts, and not what it reaches; nothing confines a person.
-func unconfined(tx *store.Tx) error {
-	actor := tx.Actor()
-	if actor.KeyID == "" {
-		return nil
-	}
-	acting, err := tx.Key(actor.KeyID)
-	if err == nil && acting.Confined() {
-		err = ErrConfined
-	}
-	return err
-}
+// unconfined returns ErrReach when a key acts that is confined to a part of the organisation: such a key changes nothing
+// that is the whole organisation's. Addresses confine from where it acts, and not what it reaches.
+func unconfined(tx *store.Tx) error { return reaches(tx, "", "") }
 
 // seen reads what the actor may see of the organisation.
 func seen[T any](actor account.Actor, action account.Action, read func() (T, error)) (found T, err error) {

@@ -47,8 +47,6 @@ var (
 	ErrGrantAll = fmt.Errorf("only an owner may grant the scope *: %w", store.ErrForbidden)
 	// ErrHandOut is refused to a key that would hand out more than it holds itself, or reach further.
 	ErrHandOut = fmt.Errorf("a key hands out no more than it holds: %w", store.ErrForbidden)
-	// ErrConfined is the ErrHandOut of a key that is confined to a part of the organisation and would change what holds for all.
-	ErrConfined = fmt.Errorf("a confined key changes nothing that holds for the whole organisation: %w", ErrHandOut)
 	// ErrMoveKeys is refused to a key that may delete a bias profile, but not change the keys that carry it.
 	ErrMoveKeys = fmt.Errorf("moving keys to another bias profile changes them: %w", store.ErrForbidden)
 	// ErrEntrust is refused to whoever would give a key to an owner in whose name it may do what they may not.

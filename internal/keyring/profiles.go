@@ -78,7 +78,7 @@ func (r *Keyring) ProfilePast(ctx context.Context, actor account.Actor, id strin
 }
 
 // CreateProfile makes a bias profile. Errors: input.Problems by field (name, description, defaultThreshold, categories,
-// categories[i].name, .threshold and .action; "" when the organisation has as many as it may), ErrTaken, ErrConfined.
+// categories[i].name, .threshold and .action), ErrTaken, ErrFull, ErrReach.
 func (r *Keyring) CreateProfile(ctx context.Context, actor account.Actor, draft ProfileDraft) (made apikey.Profile, err error) {
 	if err := allow(actor, account.CreateProfile); err != nil {
 		return made, err
@@ -95,8 +95,10 @@ func (r *Keyring) CreateProfile(ctx context.Context, actor account.Actor, draft 
 		if err := unconfined(tx); err != nil {
 			return nil, err
 		}
-		if count, err := tx.HoldProfiles(); err != nil || count >= apikey.MaxProfiles {
-			return nil, errors.Join(err, tooMany(count))
+		if count, err := tx.HoldProfiles(); err != nil {
+			return nil, err
+		} else if count >= apikey.MaxProfiles {
+			return nil, ErrFull
 		}
 		if made, err = tx.InsertProfile(profile); err != nil {
 			return nil, err
@@ -104,13 +106,6 @@ func (r *Keyring) CreateProfile(ctx context.Context, actor account.Actor, draft 
 		return []audit.Change{audit.ProfileChange(nil, &made)}, nil
 	})
 	return made, err
-}
-
-func tooMany(count int) error {
-	if count < apikey.MaxProfiles {
-		return nil
-	}
-	return input.Problems{"": fmt.Sprintf("Your organisation has %d bias profiles, and can't have more. Delete one that no key needs.", count)}
 }
 
 // EditProfile changes a bias profile. Errors: those of CreateProfile, ErrNotFound, and ErrStale when somebody else changed
@@ -197,7 +192,7 @@ const ReleaseKeys = "none"
 // DeleteProfile deletes a bias profile and returns how many keys were moved. moveTo says what the keys that carry it, of
 // whatever status, carry from that moment on: another profile's id, ReleaseKeys, or "" when there is none. Each of them is
 // changed and written down as EditKey does. Errors: ErrNotFound; *ProfileInUseError; MissingError for moveTo; input.Problems
-// (moveTo) for the profile itself; ErrConfined, ErrMoveKeys, ErrHandOut.
+// (moveTo) for the profile itself; ErrReach, ErrMoveKeys, ErrHandOut.
 func (r *Keyring) DeleteProfile(ctx context.Context, actor account.Actor, id, moveTo string) (moved int, err error) {
 	if err := allow(actor, account.DeleteProfile); err != nil {
 		return 0, err

@@ -233,7 +233,7 @@ func TestAKeyChangesProfilesOnlyAsFarAsItReaches(t *testing.T) {
 		_, edit := h.EditProfile(ctx, actor, strict.ID, keyring.ProfileEdit{Name: &name})
 		_, remove := h.DeleteProfile(ctx, actor, strict.ID, mild.ID)
 		for _, err := range []error{create, edit, remove} {
-			if !errors.Is(err, keyring.ErrConfined) {
+			if !errors.Is(err, keyring.ErrReach) {
 				t.Errorf("a key confined by its %s: %v", what, err)
 			}
 		}
@@ -303,7 +303,7 @@ func TestNoOrganisationHasTooManyProfiles(t *testing.T) {
 	for _, err := range errs {
 		if err == nil {
 			made++
-		} else if !strings.Contains(input.ProblemsIn(err)[""], "500 bias profiles") {
+		} else if !errors.Is(err, keyring.ErrFull) {
 			t.Errorf("refused with %v", err)
 		}
 	}

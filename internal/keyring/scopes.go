@@ -52,7 +52,7 @@ func (r *Keyring) HoldersOf(ctx context.Context, actor account.Actor, name strin
 }
 
 // CreateScope adds a scope to the catalogue. Errors: input.Problems (name, description), ErrTaken, also by a retired one;
-// ErrCatalogueFull, ErrHandOut.
+// ErrCatalogueFull, ErrReach.
 func (r *Keyring) CreateScope(ctx context.Context, actor account.Actor, name, description string) (CataloguedScope, error) {
 	if err := allow(actor, account.CreateScope); err != nil {
 		return CataloguedScope{}, err
@@ -93,7 +93,7 @@ type ScopeEdit struct {
 }
 
 // EditScope describes a scope, retires it or brings it back. What it finds done already it leaves alone. Errors:
-// input.Problems (description), ErrNotFound, ErrHandOut.
+// input.Problems (description), ErrNotFound, ErrReach.
 func (r *Keyring) EditScope(ctx context.Context, actor account.Actor, name string, edit ScopeEdit) (CataloguedScope, error) {
 	if err := allow(actor, account.EditScope); err != nil {
 		return CataloguedScope{}, err
@@ -128,7 +128,7 @@ func (r *Keyring) EditScope(ctx context.Context, actor account.Actor, name strin
 	return after, err
 }
 
-// DeleteScope removes a scope from the catalogue. Errors: ErrScopeHeld, ErrScopeAsked, ErrNotFound, ErrHandOut.
+// DeleteScope removes a scope from the catalogue. Errors: ErrScopeHeld, ErrScopeAsked, ErrNotFound, ErrReach.
 func (r *Keyring) DeleteScope(ctx context.Context, actor account.Actor, name string) error {
 	if err := allow(actor, account.DeleteScope); err != nil {
 		return err

@@ -275,7 +275,7 @@ func TestAConfinedKeyDoesNotChangeWhatIsTheWholeOrganisations(t *testing.T) {
 		_, create := h.CreateScope(t.Context(), actor, "read:invoices", "")
 		_, edit := h.EditScope(t.Context(), actor, "read:chat", keyring.ScopeEdit{Retired: &yes})
 		for _, err := range []error{create, edit, h.DeleteScope(t.Context(), actor, "read:chat")} {
-			if !errors.Is(err, keyring.ErrHandOut) {
+			if !errors.Is(err, keyring.ErrReach) {
 				t.Errorf("a key confined to a %s: %v", name, err)
 			}
 		}
