@@ -1,11 +1,13 @@
 package handlers
 
 import (
+	"encoding/hex"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -14,7 +16,7 @@ import (
 )
 
 func (h *handler) apiListEvents(c echo.Context) error {
-	filter, err := readEventFilter(c)
+	filter, err := readEventFilter(c, "cursor", "limit")
 	if err != nil {
 		return err
 	}
@@ -28,21 +30,41 @@ func (h *handler) apiListEvents(c echo.Context) error {
 	}
 	answer := AuditEventPage{Items: []AuditEvent{}, NextCursor: orNull(page.Next)}
 	for _, e := range page.Events {
-		said, err := auditEvent(e)
-		if err != nil {
-			return err
-		}
-		answer.Items = append(answer.Items, said)
+		answer.Items = append(answer.Items, auditEvent(e))
 	}
 	return respond(c, http.StatusOK, answer)
 }
 
-func readEventFilter(c echo.Context) (audit.Filter, error) {
-	if err := knownQuery(c, "action", "actorId", "subjectId", "keyId", "from", "to", "cursor", "limit"); err != nil {
+func (h *handler) apiExportEvents(c echo.Context) error {
+	filter, err := readEventFilter(c, "format")
+	format, known := eventFormats[either(c.QueryParam("format"), "jsonl")]
+	if !known {
+		problems := input.ProblemsIn(err)
+		if problems == nil {
+			problems = input.Problems{}
+		}
+		problems["format"] = "Send csv or jsonl."
+		return problems
+	}
+	if err != nil {
+		return err
+	}
+	return h.exportEvents(c, filter, format, "moonlatch-audit")
+}
+
+// readEventFilter reads what narrows the log; more names the parameters that a call takes besides.
+func readEventFilter(c echo.Context, more ...string) (audit.Filter, error) {
+	if err := knownQuery(c, append(more, "action", "actor", "actorId", "subjectKind", "subjectId", "keyId", "from", "to")...); err != nil {
 		return audit.Filter{}, err
 	}
-	filter := audit.Filter{Action: account.Action(c.QueryParam("action"))}
+	filter := audit.Filter{Action: account.Action(c.QueryParam("action")), ActorName: nobodies[c.QueryParam("actor")], SubjectKind: c.QueryParam("subjectKind")}
 	problems := input.Problems{}
+	if c.QueryParam("actor") != "" && filter.ActorName == "" {
+		problems["actor"] = "Send operator or policy; what a member did is found by actorId."
+	}
+	if filter.SubjectKind != "" && !slices.Contains(audit.Kinds, filter.SubjectKind) {
+		problems["subjectKind"] = "There is no such kind. Send one of " + strings.Join(audit.Kinds, ", ") + "."
+	}
 	if filter.Action != "" && !slices.Contains(account.Actions(), filter.Action) {
 		problems["action"] = "There is no such action. They look like key.issued."
 	}
@@ -65,22 +87,11 @@ func readEventFilter(c echo.Context) (audit.Filter, error) {
 	return filter, problems.Err()
 }
 
-func auditEvent(e audit.Event) (AuditEvent, error) {
-	out := AuditEvent{
-		ID: e.ID, Seq: e.Seq, At: e.At, Action: string(e.Action), Actor: AuditActor{ID: orNull(e.ActorID), Email: e.Email, Role: string(e.Role)},
+func auditEvent(e audit.Event) AuditEvent {
+	return AuditEvent{
+		ID: e.ID, Seq: e.Seq, OrgID: e.OrgID, At: e.At, Action: string(e.Action), Actor: AuditActor{ID: orNull(e.ActorID), Email: e.Email, Role: string(e.Role)},
 		SessionID: orNull(e.SessionID), KeyID: orNull(e.KeyID), Address: orNull(e.Address), UserAgent: orNull(e.UserAgent),
 		Subject: AuditSubject{Kind: e.Subject.Kind, ID: e.Subject.ID, Name: e.Subject.Name},
+		Before:  jsontext.Value(either(e.Before, "null")), After: jsontext.Value(either(e.After, "null")), PrevHash: hex.EncodeToString(e.PrevHash), Hash: hex.EncodeToString(e.Hash),
 	}
-	for _, side := range []struct {
-		text string
-		into *map[string]any
-	}{{e.Before, &out.Before}, {e.After, &out.After}} {
-		if side.text == "" {
-			continue
-		}
-		if err := json.Unmarshal([]byte(side.text), side.into); err != nil {
-			return out, err
-		}
-	}
-	return out, nil
 }

@@ -122,7 +122,7 @@ func (h *handler) refusalOf(err error) *refusal {
 	}
 	failure := h.meaning(err)
 	r := refuse(failure.Status, failure.Sentence)
-	if r.status == http.StatusServiceUnavailable {
+	if r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests {
 		r.retryAfter = retryAfter
 	}
 	return r

@@ -29,6 +29,7 @@ var apiRoutes = []route{
 	{get, "/v1/processes/:id/api-keys", bearer(account.ReadKeys), (*handler).apiListProcessKeys},
 
 	{get, "/v1/audit-events", bearer(account.ReadAudit), (*handler).apiListEvents},
+	{get, apiExportAuditPath, bearer(account.ReadAudit), (*handler).apiExportEvents},
 	{get, "/v1/bias-profiles", bearer(account.ReadConfig), (*handler).apiListProfiles},
 	{post, "/v1/bias-profiles", bearer(account.CreateProfile), (*handler).apiCreateProfile},
 	{get, "/v1/bias-profiles/:id", bearer(account.ReadConfig), (*handler).apiGetProfile},

@@ -102,7 +102,7 @@ func (c *client) call(method, path string, body any) reply {
 		c.site.t.Fatal(err)
 	}
 	r := reply{answer: answer{response.StatusCode, response.Header.Get("Location"), response.Header, string(text)}}
-	if strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
+	if kind, _, _ := strings.Cut(response.Header.Get("Content-Type"), ";"); kind == "application/json" {
 		if err := json.Unmarshal(text, &r.json); err != nil {
 			c.site.t.Fatalf("%s %s: %v in %s", method, path, err, text)
 		}

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,9 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 			c.Error(err) // answered here, so that what became of the request can be measured
 		}
 		h.metrics.measure(c, began)
+		if c.Get(cutShort) != nil {
+			panic(http.ErrAbortHandler) // net/http closes the connection without the end of the answer, and says nothing
+		}
 		return nil
 	}
 }

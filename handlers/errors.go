@@ -25,6 +25,7 @@ var (
 	errForm        = errors.New("the form can't be read")
 	errMediaType   = errors.New("the body is no form")
 	errList        = errors.New("the address asks for something that the list does not know")
+	errExports     = errors.New("as many exports as may be are under way")
 )
 
 const catalogueFull = "The catalogue holds 500 scopes, which is as many as it can. Delete one that no key holds."
@@ -63,6 +64,7 @@ var meanings = []struct {
 	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again."},
 	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed."},
 	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again."},
+	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended."},
 }
 
 // retryAfter is how long a person or a program should wait when the database does not answer.
@@ -86,6 +88,9 @@ func (h *handler) fail(err error, c echo.Context) {
 	}
 	if failure.Status == http.StatusServiceUnavailable {
 		failure.RetryAt = h.keyring.Now().Add(retryAfter)
+		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
+	}
+	if failure.Status == http.StatusTooManyRequests {
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
 	}
 	failure.Page = views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}

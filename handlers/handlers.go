@@ -50,6 +50,7 @@ type handler struct {
 	origins  *http.CrossOriginProtection
 	doors    doors
 	metrics  *metrics
+	exports  exports
 }
 
 // Server is what answers: everything, and its metrics alone, for whoever serves them apart.

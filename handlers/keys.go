@@ -1,20 +1,14 @@
 package handlers
 
 import (
-	"encoding/json"
-	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
-	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
@@ -203,74 +197,6 @@ func (h *handler) keyPage(c echo.Context) error {
 		model.Older = strconv.FormatInt(past.TrailGoes, 10)
 	}
 	return h.render(c, http.StatusOK, views.KeyPage(model))
-}
-
-// eventView puts an event into plain values. Names say what the ids in it stand for.
-func eventView(e audit.Event, names map[string]string) views.Event {
-	return views.Event{
-		At: e.At, Action: e.Action, Who: e.Email, Role: e.Role, Address: e.Address, UserAgent: e.UserAgent,
-		SessionID: e.SessionID, KeyID: e.KeyID, KeyName: names[e.KeyID], Subject: e.Subject.Name, Changes: fieldChanges(e, names),
-	}
-}
-
-// factLabels are the facts of keys and bias profiles in the order and in the words in which people read them.
-var factLabels = []struct{ name, label string }{
-	{"name", "Name"}, {"status", "Status"}, {"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
-	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
-	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
-	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"},
-	{"description", "Description"}, {"defaultThreshold", "Default threshold"},
-}
-
-func fieldChanges(e audit.Event, names map[string]string) []views.FieldChange {
-	var before, after map[string]any
-	// What is stored was encoded from such a map; an event that was tampered with simply shows no facts here.
-	_ = json.Unmarshal([]byte(e.Before), &before)
-	_ = json.Unmarshal([]byte(e.After), &after)
-	all := maps.Clone(before)
-	if all == nil {
-		all = map[string]any{}
-	}
-	maps.Copy(all, after)
-	var out []views.FieldChange
-	for _, fact := range factLabels {
-		if _, told := all[fact.name]; told {
-			out = append(out, views.FieldChange{Field: fact.label, Before: factText(fact.name, before[fact.name], names), After: factText(fact.name, after[fact.name], names)})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if category, ok := strings.CutPrefix(name, audit.CategoryFact); ok {
-			out = append(out, views.FieldChange{Field: "Category " + category, Before: factText(name, before[name], names), After: factText(name, after[name], names)})
-		}
-	}
-	return out
-}
-
-// factText puts a fact into the words in which people read it.
-func factText(name string, fact any, names map[string]string) string {
-	switch fact := fact.(type) {
-	case nil:
-		return ""
-	case []any:
-		var parts []string
-		for _, part := range fact {
-			parts = append(parts, fmt.Sprint(part))
-		}
-		return strings.Join(parts, ", ")
-	case string:
-		if name == "status" {
-			return apikey.Status(fact).Label()
-		}
-		if at, err := time.Parse(time.RFC3339Nano, fact); err == nil {
-			return at.UTC().Format("2 January 2006, 15:04:05 UTC")
-		}
-		if known := names[fact]; known != "" {
-			return known
-		}
-		return fact
-	default:
-		return fmt.Sprint(fact)
-	}
 }
 
 // conflict answers a change that came too late, with the key as it is now.

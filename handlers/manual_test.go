@@ -3,8 +3,10 @@ package handlers
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/internal/verify"
 	"github.com/moonlatch/moonlatch/store/storetest"
@@ -91,6 +94,7 @@ func runProgram(t *testing.T, language, text string, variables map[string]string
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	command := exec.CommandContext(ctx, with.run[0], append(with.run[1:], file)...)
+	command.Dir = filepath.Dir(file) // what it stores stays there
 	command.Env = append(os.Environ(), "NO_PROXY=*", "no_proxy=*")
 	for name, value := range variables {
 		command.Env = append(command.Env, name+"="+value)
@@ -334,6 +338,37 @@ var lessons = map[string]lesson{
 		_, narrow := e.site.key(e.site.org.Admin, "write:chat")
 		if printed := e.bad(map[string]string{"CLIENT_KEY": narrow}); strings.Contains(printed, "write:chat\n") || !strings.Contains(printed, "403") && !strings.Contains(printed, "forbidden") {
 			e.Errorf("of a key without the scope it says %s", printed)
+		}
+		return ""
+	}},
+	"Export the audit log": {[]string{"read:audit"}, []string{"sh", "python"}, func(e try) string {
+		for _, name := range []string{"<b>&amp; “twice”</b>", "\u2028 and \u007f", `back\slash "quoted"`} { // each is written in another way somewhere
+			if _, _, err := e.site.keyring.IssueKey(e.Context(), e.site.org.Admin, keyring.KeyDraft{Name: name, Scopes: []string{"read:chat"}}); err != nil && input.ProblemsIn(err) == nil {
+				e.Fatal(err)
+			}
+		}
+		printed := e.good(nil)
+		held, err := e.site.store.WalkChain(e.Context(), e.site.org.ID, func(int64, int64) {})
+		if err != nil || !strings.Contains(printed, hex.EncodeToString(held.Hash)) || !strings.Contains(printed, fmt.Sprint(held.Events)) {
+			e.Errorf("the log has %d events, %v, and printed was %s", held.Events, err, printed)
+		}
+		_, another := e.site.key(e.site.org.Admin, "read:chat")
+		e.bad(map[string]string{"MOONLATCH_API_KEY": another})
+		if e.language == "sh" {
+			return printed[strings.LastIndex(printed, "{"):]
+		}
+		whole := e.site.with(e.secret).call(get, "/v1/audit-events/export", nil).body
+		for what, changed := range map[string]string{
+			"a name was altered":    strings.Replace(whole, `"name":"listed 7"`, `"name":"listed 8"`, 1),
+			"an event was removed":  regexp.MustCompile(`(?m)^.*"listed 7".*\n`).ReplaceAllString(whole, ""),
+			"the last line is gone": strings.TrimRight(whole, "\n")[:strings.LastIndex(strings.TrimRight(whole, "\n"), "\n")+1],
+			"it ends in a line":     whole[:len(whole)/2],
+		} {
+			forged := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, changed) }))
+			if printed := e.bad(map[string]string{"MOONLATCH_URL": forged.URL}); changed == whole {
+				e.Errorf("%s: nothing was changed, and printed was %s", what, printed)
+			}
+			forged.Close()
 		}
 		return ""
 	}},

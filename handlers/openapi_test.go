@@ -42,6 +42,14 @@ var openAPIDocument = sync.OnceValue(func() *openapi3.T {
 	return document
 })
 
+func init() {
+	text := func(body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn) (any, error) {
+		content, err := io.ReadAll(body)
+		return string(content), err
+	}
+	openapi3filter.RegisterBodyDecoder("application/jsonl", text)
+}
+
 // conforming lets requests through, and fails the test when an answer of /v1 is not as openapi.yaml says, or when a
 // request that was answered well is not one of which it speaks.
 type conforming struct{ t *testing.T }

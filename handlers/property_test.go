@@ -16,6 +16,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
@@ -726,7 +727,7 @@ func summarised(k map[string]any) string {
 func (w *world) compareAudit(r *rapid.T) {
 	var found []happened
 	for before := int64(0); ; {
-		events, err := w.site.store.Events(w.site.t.Context(), w.org.ID, audit.Filter{}, before, 500)
+		events, err := w.site.store.Events(w.site.t.Context(), w.org.ID, audit.Filter{}, store.Span{Before: before}, 500)
 		if err != nil {
 			r.Fatal(err)
 		}

@@ -199,7 +199,7 @@ func TestChangesAtOnceLeaveNoForbiddenState(t *testing.T) {
 func (s *site) audited(t *testing.T, ids []string) {
 	t.Helper()
 	for _, id := range ids {
-		events, err := s.store.Events(t.Context(), s.org.ID, audit.Filter{SubjectID: id}, 0, 100)
+		events, err := s.store.Events(t.Context(), s.org.ID, audit.Filter{SubjectID: id}, store.Span{}, 100)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -59,7 +59,12 @@ var routes = []route{
 	{get, "/scopes/:name/delete", may(account.DeleteScope), (*handler).deleteScopePage},
 	{post, "/scopes/:name/delete", may(account.DeleteScope), (*handler).deleteScope},
 
+	{get, "/audit-log", may(account.ReadAudit), (*handler).auditPage},
+	{get, "/audit-log/check", may(account.ReadAudit), (*handler).checkAudit},
+	{get, exportAuditPath, may(account.ReadAudit), (*handler).exportAudit},
+
 	{get, "/account/api-keys", may(account.ReadKeys), (*handler).keysPage},
+	{get, exportKeysPath, may(account.ReadKeys), (*handler).exportKeys},
 	{get, "/account/api-keys/new", may(account.IssueKey), (*handler).newKeyPage},
 	{post, "/account/api-keys/new", may(account.IssueKey), (*handler).newKey},
 	{get, "/account/api-keys/disable", may(account.DisableKey), (*handler).disableKeysPage},

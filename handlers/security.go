@@ -89,6 +89,9 @@ var patient = map[string]time.Duration{
 	"/v1/members/:id":           12 * time.Second,
 	"/bias-profiles/:id/delete": 12 * time.Second, // 10,000 keys are moved
 	"/v1/bias-profiles/:id":     12 * time.Second,
+	exportAuditPath:             exportTakes,
+	apiExportAuditPath:          exportTakes,
+	exportKeysPath:              exportTakes,
 }
 
 func hurry(next echo.HandlerFunc) echo.HandlerFunc {
@@ -110,8 +113,9 @@ func ownRequestID(next echo.HandlerFunc) echo.HandlerFunc {
 
 func plain(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
-// notWorthCompressing leaves alone what is small or compressed already, and every answer to a form: one of them holds
+// notWorthCompressing leaves alone what is small or compressed already, an export, which is never in memory as a whole and
+// may be long under way, and every answer to a form: one of them holds
 // a plaintext beside what was typed, and compression would let the one be guessed by the other (BREACH).
 func notWorthCompressing(c echo.Context) bool {
-	return c.Request().Method != http.MethodGet || strings.HasPrefix(c.Request().URL.Path, "/static/")
+	return patient[c.Path()] == exportTakes || c.Request().Method != http.MethodGet || strings.HasPrefix(c.Request().URL.Path, "/static/")
 }

@@ -3,6 +3,9 @@ package store_test
 import (
 	"database/sql"
 	"errors"
+	"maps"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,4 +191,69 @@ func update(t *testing.T, s *store.Store, actor account.Actor, key apikey.Key) a
 		t.Fatal(err)
 	}
 	return key
+}
+
+// TestARangeOfTimesHoldsAllItsEvents writes a log whose times are not in its order, as those of transactions that end in
+// another order than they begin, and of clocks that differ, and holds every range against a search of the whole.
+func TestARangeOfTimesHoldsAllItsEvents(t *testing.T) {
+	s := storetest.New(t)
+	org := storetest.Organisation(t, s)
+	start := s.Now()
+	at := start
+	s.Now = func() time.Time { return at }
+	random := rand.New(rand.NewPCG(4, 7))
+	for i := range 300 {
+		at = start.Add(time.Duration(i)*time.Minute + time.Duration(random.IntN(40)-20)*time.Minute)
+		if i%50 == 25 {
+			at = at.Add(-3 * time.Hour) // a clock that is wrong
+		}
+		err := s.Mutate(t.Context(), org.Owner, account.RenameSelf, func(*store.Tx) ([]audit.Change, error) {
+			return []audit.Change{{Subject: audit.Subject{Kind: "member", ID: org.Owner.MemberID, Name: "x"}}}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := s.Events(t.Context(), org.ID, audit.Filter{}, store.Span{}, 1000)
+	if err != nil || len(all) != 301 {
+		t.Fatal(len(all), err)
+	}
+	for range 200 {
+		from := start.Add(time.Duration(random.IntN(500)-200) * time.Minute)
+		f := audit.Filter{From: from, To: from.Add(time.Duration(random.IntN(200)) * time.Minute)}
+		switch random.IntN(4) {
+		case 0:
+			f.From = time.Time{}
+		case 1:
+			f.To = time.Time{}
+		}
+		var want []int64
+		for _, e := range all {
+			if (f.From.IsZero() || !e.At.Before(f.From)) && (f.To.IsZero() || e.At.Before(f.To)) {
+				want = append(want, e.Seq)
+			}
+		}
+		found, err := s.Events(t.Context(), org.ID, f, store.Span{}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []int64
+		for _, e := range found {
+			got = append(got, e.Seq)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("from %s to %s: %v, want %v", f.From, f.To, got, want)
+		}
+	}
+}
+
+func TestNamesAreOfTheOrganisationAlone(t *testing.T) {
+	s := storetest.New(t)
+	here, there := storetest.Organisation(t, s), storetest.Organisation(t, s)
+	key, theirs := insertKey(t, s, here.Owner, nil), insertKey(t, s, there.Owner, nil)
+	names, err := s.Names(t.Context(), here.ID, []string{key.ID, theirs.ID, here.Admin.MemberID, there.Admin.MemberID, uuid.NewString()})
+	want := map[string]store.Named{key.ID: {Kind: "key", Name: "key"}, here.Admin.MemberID: {Kind: "member", Name: "Admin", Email: here.Admin.Email}}
+	if err != nil || !maps.Equal(names, want) {
+		t.Errorf("%v, %v", names, err)
+	}
 }

@@ -106,6 +106,7 @@ func (tx *Tx) record(action account.Action, changes []audit.Change) error {
 			return err
 		}
 	}
-	_, err := tx.db.ExecContext(tx.ctx, `UPDATE audit_heads SET seq = $2, hash = $3 WHERE org_id = $1`, orgID, head.Seq, head.Hash)
+	_, err := tx.db.ExecContext(tx.ctx, `UPDATE audit_heads SET seq = $2, hash = $3,
+		late = greatest(late, latest - $4::timestamptz), latest = greatest(latest, $4::timestamptz) WHERE org_id = $1`, orgID, head.Seq, head.Hash, tx.now)
 	return err
 }

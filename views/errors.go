@@ -22,6 +22,8 @@ func (m Failure) words() (title, sentence string) {
 		return "This is too large", "Send less at once. A form may hold 64 KiB."
 	case http.StatusUnsupportedMediaType:
 		return "This is not a form", "Open the page here and send its own form."
+	case http.StatusTooManyRequests:
+		return "Too much at once", "Wait a moment, and try again."
 	case http.StatusServiceUnavailable:
 		return "Moonlatch is catching its breath", "The database does not answer. Nothing is lost, and this works again by itself as soon as it does."
 	}

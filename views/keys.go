@@ -158,26 +158,6 @@ type KeyDetail struct {
 	BaseURL string
 }
 
-// Event is an entry of the audit trail in plain values.
-type Event struct {
-	At        time.Time
-	Action    account.Action
-	Who       string // e-mail address, or "operator"
-	Role      account.Role
-	Address   string
-	UserAgent string
-	SessionID string
-	KeyID     string // the key through which a program acted; empty when a person did
-	KeyName   string // empty when that key is gone
-	Subject   string // the key's name at the time
-	Changes   []FieldChange
-}
-
-// FieldChange is one fact before and after. Both are text for people; empty means that there was none.
-type FieldChange struct {
-	Field, Before, After string
-}
-
 // ExpiryDate is the day whose end, in UTC, is nearest to a key's expiry and not before it: what the edit form's date
 // field shows. A form that comes back with the same date leaves the expiry as it was.
 func ExpiryDate(at time.Time) string { return at.UTC().Add(-time.Nanosecond).Format(time.DateOnly) }

@@ -60,6 +60,17 @@ func (s ListState) Query() url.Values {
 	return q
 }
 
+// ExportPath is where the keys that the state's filter lets through are downloaded.
+func (s ListState) ExportPath() string {
+	if s.Process != "" {
+		s.ProcessID = s.Process
+	}
+	q := s.Query()
+	q.Del("sort")
+	q.Del("size")
+	return withQuery(KeysExportPath, q)
+}
+
 // Path is the list in this state, from its first page.
 func (s ListState) Path() string { return s.at("") }
 

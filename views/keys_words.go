@@ -189,26 +189,6 @@ func did(c apikey.Change) string {
 	return string(c)
 }
 
-// happenings are the audit actions on a key in words, after "who".
-var happenings = map[account.Action]string{
-	account.IssueKey:    "created the key",
-	account.EditKey:     "edited the key",
-	account.DisableKey:  "disabled the key",
-	account.EnableKey:   "enabled the key",
-	account.RotateKey:   "rotated the key",
-	account.RevokeKey:   "revoked the key",
-	account.DeleteKey:   "deleted the key",
-	account.TransferKey: "gave the key another owner",
-}
-
-// happened is an audit action in words; one that has none stands for itself.
-func happened(a account.Action) string {
-	if words, known := happenings[a]; known {
-		return words
-	}
-	return string(a)
-}
-
 // labelOf finds the words for a chosen value; a value that is no longer there stands for itself.
 func labelOf(options []Option, value string) string {
 	if i := slices.IndexFunc(options, func(o Option) bool { return o.Value == value }); i >= 0 {

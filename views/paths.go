@@ -16,6 +16,7 @@ const (
 	PasswordPath   = "/account/password"
 	SessionsPath   = "/account/sessions" // POST: end=<session id>, or everywhere=1
 	KeysPath       = "/account/api-keys"
+	KeysExportPath = "/account/api-keys/export"
 	NewKeyPath     = "/account/api-keys/new"
 	KeyOwnersPath  = "/key-owners"
 	ProcessesPath  = "/processes"

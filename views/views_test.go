@@ -93,6 +93,7 @@ func pages(role account.Role) map[string]templ.Component {
 	p := as(role)
 	old := someKey(apikey.Rotated)
 	event := Event{At: noon, Action: account.EditKey, Who: hostile, Role: account.Admin, Address: hostile, UserAgent: hostile, SessionID: hostile, Changes: []FieldChange{{hostile, hostile, hostile}}}
+	event.WhoName, event.Subject, event.SubjectKind, event.SubjectID, event.SubjectHere, event.ActorID = hostile, hostile, "key", hostile, true, hostile
 	through, gone := event, event
 	through.KeyID, through.KeyName, gone.KeyID = hostile, hostile, hostile
 	state := ListState{Filter: apikey.Filter{Search: hostile, Status: apikey.Enabled, OwnerID: "o1", Scope: hostile, ExpiresWithin: 12}}
@@ -111,6 +112,11 @@ func pages(role account.Role) map[string]templ.Component {
 		"account":         AccountPage(Account{Page: p, Since: noon, Sessions: []Session{{ID: "s1", Address: hostile, UserAgent: hostile, Current: true}, {ID: "s2", UserAgent: hostile}}}),
 		"change name":     ChangeName(NameForm{Page: p, Name: hostile, Problems: wrong}),
 		"change password": ChangePassword(PasswordForm{Page: p, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
+		"audit log":       AuditPage(AuditLog{Page: p, State: AuditState{What: hostile, Actor: hostile, Subject: hostile, Key: hostile, From: hostile, To: hostile}, Cursor: "c", Older: "o", Events: []Event{event, through, gone}, Actors: options, SubjectName: hostile, KeyName: hostile}),
+		"audit, nothing":  AuditPage(AuditLog{Page: p, State: AuditState{What: hostile}}),
+		"check, running":  AuditCheckPage(AuditCheck{Page: p, Return: hostile, Checked: 7, All: 9}),
+		"check, good":     AuditCheckPage(AuditCheck{Page: p, Return: hostile, Done: true, Checked: 7, Hash: "a7", LastAt: noon, At: noon}),
+		"check, broken":   AuditCheckPage(AuditCheck{Page: p, Return: hostile, Done: true, Checked: 7, BrokenAt: 8, Reason: hostile, At: noon}),
 		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
 		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
@@ -129,7 +135,7 @@ func pages(role account.Role) map[string]templ.Component {
 	out["overview, no keys"] = OverviewPage(Overview{Page: p, NoneYet: true, BaseURL: "https://api.example.com"})
 	maps.Copy(out, memberPages(p))
 	maps.Copy(out, profilePages(p))
-	for _, status := range []int{400, 403, 404, 405, 409, 413, 415, 500, 503} {
+	for _, status := range []int{400, 403, 404, 405, 409, 413, 415, 429, 500, 503} {
 		out[fmt.Sprint("error ", status)] = ErrorPage(Failure{Page: p, Status: status, RequestID: hostile, Roles: []account.Role{account.Owner, account.Admin}, Ask: []account.Person{{Email: hostile, Name: hostile}}, RetryAt: noon.Add(time.Minute), Back: hostile})
 	}
 	for _, c := range []apikey.Change{apikey.Disable, apikey.Enable, apikey.Revoke, apikey.Delete} {
@@ -223,7 +229,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
-		case name == "scopes", strings.HasPrefix(name, "profiles"), name == "members", name == "members, none fit":
+		case name == "scopes", strings.HasPrefix(name, "profiles"), name == "members", name == "members, none fit", strings.HasPrefix(name, "audit"):
 			fragment = "list"
 		case name == "member", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
 			name == "key", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):

@@ -22,7 +22,7 @@ type Facts map[string]any
 
 // Subject is what a change was made to.
 type Subject struct {
-	Kind string // key, member, invitation, session, organisation, workspace, process, profile, scope, policy
+	Kind string // one of Kinds
 	ID   string
 	Name string
 }
@@ -101,12 +101,23 @@ func (e Event) sum() []byte {
 
 // Filter is what a list of events is narrowed to. An empty field does not narrow.
 type Filter struct {
-	Action    account.Action
-	ActorID   string // a member's
-	SubjectID string
-	KeyID     string    // of the key that acted
-	From, To  time.Time // From is in, To is out
+	Action      account.Action
+	ActorID     string // a member's
+	ActorName   string // of one who is no member: ByOperator, ByPolicy
+	SubjectKind string // one of Kinds
+	SubjectID   string
+	KeyID       string    // of the key that acted
+	From, To    time.Time // From is in, To is out
 }
+
+// How those are called in an event's e-mail who are no members.
+const (
+	ByOperator = "operator"
+	ByPolicy   = "key policy"
+)
+
+// Kinds are the kinds of subjects.
+var Kinds = []string{"key", "member", "invitation", "session", "organisation", "workspace", "process", "profile", "scope", "policy"}
 
 // BrokenError names the first event at which a chain does not hold.
 type BrokenError struct {

@@ -132,7 +132,7 @@ func checkKeys(t *testing.T, s *store.Store, rows []store.KeyRow) {
 // Every key's trail begins with its making, names who did it and by which session, and is in order.
 func checkTrails(t *testing.T, s *store.Store, rows []store.KeyRow) {
 	for _, r := range rows {
-		trail, err := s.Events(t.Context(), r.OrgID, audit.Filter{SubjectID: r.ID}, 0, 50)
+		trail, err := s.Events(t.Context(), r.OrgID, audit.Filter{SubjectID: r.ID}, store.Span{}, 50)
 		if err != nil || len(trail) == 0 {
 			t.Fatalf("%s has no trail: %v", r.Name, err)
 		}

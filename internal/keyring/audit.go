@@ -2,12 +2,21 @@ package keyring
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"strconv"
+	"sync"
+	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
 )
+
+// Named is something of the organisation that an id in the audit log stands for.
+type Named = store.Named
 
 // EventPage is a part of the audit log, and the cursor of the older part; "" where the log begins.
 type EventPage struct {
@@ -32,11 +41,203 @@ func (r *Keyring) Events(ctx context.Context, actor account.Actor, filter audit.
 			return EventPage{}, ErrCursor
 		}
 	}
-	events, err := r.store.Events(ctx, actor.OrgID, filter, before, limit+1)
+	events, err := r.store.Events(ctx, actor.OrgID, filter, store.Span{Before: before}, limit+1)
 	if err != nil || len(events) <= limit {
 		return EventPage{Events: events}, err
 	}
 	events = events[:limit]
 	last := strconv.FormatInt(events[limit-1].Seq, 10)
 	return EventPage{Events: events, Next: r.cursors.seal(actor.OrgID, list, &apikey.Position{ID: last})}, nil
+}
+
+// EventNames says what the ids in events, and others beside them, stand for: whose they were, to what, and in the facts.
+func (r *Keyring) EventNames(ctx context.Context, actor account.Actor, events []audit.Event, others ...string) (map[string]Named, error) {
+	if err := allow(actor, account.ReadAudit); err != nil {
+		return nil, err
+	}
+	return r.names(ctx, actor, events, others...)
+}
+
+func (r *Keyring) names(ctx context.Context, actor account.Actor, events []audit.Event, others ...string) (map[string]Named, error) {
+	ids := map[string]bool{}
+	add := func(text string) {
+		if id, err := input.ID(text); err == nil {
+			ids[id] = true
+		}
+	}
+	for _, text := range others {
+		add(text)
+	}
+	for _, e := range events {
+		add(e.ActorID)
+		add(e.KeyID)
+		add(e.Subject.ID)
+		for _, side := range []string{e.Before, e.After} {
+			var facts audit.Facts
+			_ = json.Unmarshal([]byte(side), &facts) // an event that was tampered with may hold anything
+			for _, fact := range facts {
+				if text, ok := fact.(string); ok {
+					add(text)
+				}
+			}
+		}
+	}
+	asked := make([]string, 0, len(ids))
+	for id := range ids {
+		asked = append(asked, id)
+	}
+	return r.store.Names(ctx, actor.OrgID, asked)
+}
+
+// Actors lists the members who can have done something, by e-mail, at most 500.
+func (r *Keyring) Actors(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	return seen(actor, account.ReadAudit, func() ([]account.Person, error) { return r.store.Actors(ctx, actor.OrgID) })
+}
+
+// exportBatch is how many rows of an export are read at once: few enough that one statement is quick and little is in
+// memory.
+const exportBatch = 500
+
+// Batches reads an export, a batch at a time and each in a statement of its own, so that nothing of the database is held
+// while whoever reads the export takes their time. It ends with an empty batch.
+type Batches[T any] func(context.Context) ([]T, error)
+
+// ExportEvents reads what happened in the organisation, oldest first and up to the newest event of this moment.
+func (r *Keyring) ExportEvents(ctx context.Context, actor account.Actor, filter audit.Filter) (Batches[audit.Event], error) {
+	if err := allow(actor, account.ReadAudit); err != nil {
+		return nil, err
+	}
+	last, err := r.store.Head(ctx, actor.OrgID)
+	if err != nil {
+		return nil, err
+	}
+	span := store.Span{Before: last + 1}
+	return func(ctx context.Context) ([]audit.Event, error) {
+		events, err := r.store.EventsInOrder(ctx, actor.OrgID, filter, span, exportBatch)
+		if len(events) > 0 {
+			span.After = events[len(events)-1].Seq
+		}
+		return events, err
+	}, nil
+}
+
+// ExportKeys reads the keys that a filter lets through, in the order in which they were made. One that is made or deleted
+// meanwhile may be missing.
+func (r *Keyring) ExportKeys(_ context.Context, actor account.Actor, filter apikey.Filter) (Batches[KeyRow], error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return nil, err
+	}
+	at, ended := apikey.Position{}, false
+	return func(ctx context.Context) ([]KeyRow, error) {
+		if ended {
+			return nil, nil
+		}
+		page, err := r.store.ListKeys(ctx, actor.OrgID, filter, apikey.Sort{By: apikey.ByCreation}, at, exportBatch)
+		if ended = page.Next == nil; !ended {
+			at = *page.Next
+		}
+		return page.Rows, err
+	}, nil
+}
+
+// LogCheck is how far a check of the audit log's chain has come, and what came of it.
+type LogCheck struct {
+	Done         bool
+	Checked, All int64              // events; All is 0 before it is known
+	Broken       *audit.BrokenError // the first event that does not hold; nil when all do
+	Last         store.Walked       // up to the last event that holds
+	At           time.Time          // when it was done
+}
+
+// checks are the walks along the chains that are under way here, or were a moment ago: one for each organisation.
+type checks struct {
+	mu    sync.Mutex
+	of    map[string]*check
+	turns chan struct{} // each reads the log as fast as the database gives it
+}
+
+type check struct {
+	mu   sync.Mutex
+	is   LogCheck
+	err  error
+	done chan struct{}
+}
+
+const (
+	checksAtOnce = 2
+	checkTakes   = 30 * time.Minute // at most
+	checkHolds   = 20 * time.Second // how long a result is told to whoever asks
+	checkFails   = 5 * time.Second  // how long one that could not be had is
+	checkAnswer  = time.Second      // how long an answer waits for the result
+)
+
+func newChecks() *checks {
+	return &checks{of: map[string]*check{}, turns: make(chan struct{}, checksAtOnce)}
+}
+
+// CheckLog walks the organisation's audit log and says whether its chain holds. A long log takes longer than an answer
+// can wait: asked again, it tells how far the same walk has come, and for a moment afterwards its result. One walk is
+// under way for an organisation at a time.
+func (r *Keyring) CheckLog(ctx context.Context, actor account.Actor) (LogCheck, error) {
+	if err := allow(actor, account.ReadAudit); err != nil {
+		return LogCheck{}, err
+	}
+	c := r.checkOf(context.WithoutCancel(ctx), actor.OrgID)
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+	case <-time.After(checkAnswer):
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.is, c.err
+}
+
+// checkOf is the walk that is under way, or a new one.
+func (r *Keyring) checkOf(ctx context.Context, orgID string) *check {
+	r.checks.mu.Lock()
+	defer r.checks.mu.Unlock()
+	for id, c := range r.checks.of {
+		if c.over(r.store.Now()) {
+			delete(r.checks.of, id)
+		}
+	}
+	c := r.checks.of[orgID]
+	if c == nil {
+		c = &check{done: make(chan struct{})}
+		r.checks.of[orgID] = c
+		go func() {
+			defer close(c.done)
+			r.checks.turns <- struct{}{}
+			defer func() { <-r.checks.turns }()
+			ctx, cancel := context.WithTimeout(ctx, checkTakes)
+			defer cancel()
+			c.walk(ctx, r.store, orgID)
+		}()
+	}
+	return c
+}
+
+// over says whether a result has been told for long enough.
+func (c *check) over(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := now.Sub(c.is.At).Abs()
+	return c.err != nil && since > checkFails || c.is.Done && since > checkHolds
+}
+
+func (c *check) walk(ctx context.Context, s *store.Store, orgID string) {
+	last, err := s.WalkChain(ctx, orgID, func(checked, all int64) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.is.Checked, c.is.All = checked, all
+	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var broken *audit.BrokenError
+	if errors.As(err, &broken) {
+		err = nil
+	}
+	c.is.Broken, c.is.Last, c.is.At, c.is.Done = broken, last, s.Now(), err == nil
+	c.err = err
 }

@@ -18,11 +18,12 @@ type Keyring struct {
 	passwords *passwords
 	cursors   cursors
 	signing   *signingKeys
+	checks    *checks
 }
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret("cursors")), signing: newSigningKeys(s)}
+	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret("cursors")), signing: newSigningKeys(s), checks: newChecks()}
 }
 
 // Now is the time by which everything is judged, in UTC.

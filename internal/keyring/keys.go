@@ -626,7 +626,7 @@ type KeyHistory struct {
 	Line      []apikey.Key      // its line of rotations, oldest first, itself among them
 	Trail     []audit.Event     // newest first
 	TrailGoes int64             // on before this number; 0 when this is all
-	Names     map[string]string // what ids in the trail stand for: members' addresses, names of workspaces, of keys that acted and so on
+	Names     map[string]Named  // what ids in the trail stand for
 }
 
 const trailPage = 20
@@ -648,51 +648,15 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 	if h.Line, err = r.store.KeyLineage(ctx, actor.OrgID, id); err != nil {
 		return h, err
 	}
-	if h.Trail, err = r.store.Events(ctx, actor.OrgID, audit.Filter{SubjectID: id}, before, trailPage+1); err != nil {
+	if h.Trail, err = r.store.Events(ctx, actor.OrgID, audit.Filter{SubjectID: id}, store.Span{Before: before}, trailPage+1); err != nil {
 		return h, err
 	}
 	if len(h.Trail) > trailPage {
 		h.Trail = h.Trail[:trailPage]
 		h.TrailGoes = h.Trail[trailPage-1].Seq
 	}
-	if h.Names, err = r.names(ctx, actor); err != nil {
-		return h, err
-	}
-	var acting []string
-	for _, event := range h.Trail {
-		if id, err := canonical(event.KeyID); err == nil {
-			acting = append(acting, id)
-		}
-	}
-	keys, err := r.store.KeysByID(ctx, actor.OrgID, acting)
-	for _, key := range keys {
-		h.Names[key.ID] = key.Name
-	}
+	h.Names, err = r.names(ctx, actor, h.Trail)
 	return h, err
-}
-
-// names says what the ids in a trail stand for.
-func (r *Keyring) names(ctx context.Context, actor account.Actor) (map[string]string, error) {
-	catalogue, err := r.store.Catalogue(ctx, actor.OrgID)
-	if err != nil {
-		return nil, err
-	}
-	owners, err := r.store.KeyOwners(ctx, actor.OrgID)
-	if err != nil {
-		return nil, err
-	}
-	holders, err := r.store.MembersWithRoles(ctx, actor.OrgID, account.Roles)
-	if err != nil {
-		return nil, err
-	}
-	names := map[string]string{}
-	for _, person := range append(owners, holders...) {
-		names[person.ID] = person.Email
-	}
-	for _, choice := range slices.Concat(catalogue.Workspaces, catalogue.Processes, catalogue.Profiles) {
-		names[choice.ID] = choice.Name
-	}
-	return names, nil
 }
 
 // Catalogue returns what a key can be given.

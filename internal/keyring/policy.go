@@ -132,7 +132,7 @@ func readDays(text string, least int, most time.Duration) (time.Duration, error)
 
 // policyActor is an organisation's key policy, in whose name unused keys are disabled.
 func policyActor(orgID string) account.Actor {
-	return account.Actor{OrgID: orgID, Email: "key policy", Role: account.Operator}
+	return account.Actor{OrgID: orgID, Email: audit.ByPolicy, Role: account.Operator}
 }
 
 // DisableUnused disables the enabled keys that have been idle for longer than their organisation's policy lets them be, where

@@ -73,7 +73,7 @@ func (r *Keyring) ProfileCarriers(ctx context.Context, actor account.Actor, id s
 // ProfilePast returns the latest events of a bias profile, newest first.
 func (r *Keyring) ProfilePast(ctx context.Context, actor account.Actor, id string, limit int) ([]audit.Event, error) {
 	return one(ctx, actor, account.ReadAudit, id, func(ctx context.Context, orgID, id string) ([]audit.Event, error) {
-		return r.store.Events(ctx, orgID, audit.Filter{SubjectID: id}, 0, limit)
+		return r.store.Events(ctx, orgID, audit.Filter{SubjectID: id}, store.Span{}, limit)
 	})
 }
 

@@ -42,7 +42,7 @@ func (h house) carrying(p apikey.Profile) apikey.Key {
 
 func (h house) last(id string) audit.Event {
 	h.t.Helper()
-	events, err := h.store.Events(h.t.Context(), h.org.ID, audit.Filter{SubjectID: id}, 0, 1)
+	events, err := h.store.Events(h.t.Context(), h.org.ID, audit.Filter{SubjectID: id}, store.Span{}, 1)
 	if err != nil || len(events) == 0 {
 		h.t.Fatal(events, err)
 	}
@@ -403,7 +403,7 @@ func TestDeletionAgainstAssignment(t *testing.T) {
 			if id == free.ID && errs["assign"] == nil && errs["delete"] == nil && row.Version != 3 {
 				t.Fatalf("turn %d: an assignment that was answered, and a deletion: %+v", i, row.Key)
 			}
-			events, err := h.store.Events(ctx, h.org.ID, audit.Filter{SubjectID: id}, 0, 100)
+			events, err := h.store.Events(ctx, h.org.ID, audit.Filter{SubjectID: id}, store.Span{}, 100)
 			if err != nil || len(events) != row.Version {
 				t.Fatalf("turn %d: the key changed %d times, and the log has %d events, %v", i, row.Version-1, len(events), err)
 			}

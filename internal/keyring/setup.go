@@ -117,7 +117,7 @@ func memberChange(p account.Person) audit.Change {
 
 // Operator is whoever has a shell on the server, acting in one organisation.
 func Operator(orgID string) account.Actor {
-	return account.Actor{OrgID: orgID, Email: "operator", Role: account.Operator}
+	return account.Actor{OrgID: orgID, Email: audit.ByOperator, Role: account.Operator}
 }
 
 // MemberDraft is a member as the operator asks for one.

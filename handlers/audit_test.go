@@ -1,0 +1,421 @@
+package handlers
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+// happen writes an event of the actor for each change.
+func (s *site) happen(who account.Actor, action account.Action, changes ...audit.Change) {
+	s.t.Helper()
+	err := s.store.Mutate(s.t.Context(), who, action, func(*store.Tx) ([]audit.Change, error) { return changes, nil })
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func ofMember(who account.Actor, before, after audit.Facts) audit.Change {
+	return audit.Change{Subject: audit.Subject{Kind: "member", ID: who.MemberID, Name: who.Email}, Before: before, After: after}
+}
+
+func TestAuditLogSaysWhoDidWhatToWhat(t *testing.T) {
+	s := newSite(t)
+	key := s.issue("Deployment")
+	gone := s.issue("Short-lived")
+	if err := s.keyring.DeleteKey(t.Context(), s.org.Owner, gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	acting, secret := s.key(s.org.Owner, apikey.All)
+	s.with(secret).call(patch, "/v1/api-keys/"+key.ID, object{"status": "inactive"}).expect(t, "disable", 200, "")
+	s.happen(s.org.Owner, account.ChangeRole, ofMember(s.org.Support, audit.Facts{"role": "support", "mood": "calm"}, audit.Facts{"role": "admin", "mood": "keen"}))
+	s.happen(account.Actor{OrgID: s.org.ID, Email: audit.ByPolicy, Role: account.Operator}, account.RenameSelf, ofMember(s.org.Member, nil, audit.Facts{"by": "itself"}))
+	support := s.as(s.org.Support)
+	all := support.get("/audit-log")
+	for what, text := range map[string]string{
+		"the sentence":           `Changed the role of`,
+		"the role before":        `<bdi>Support</bdi>`,
+		"a fact without a label": `mood:`,
+		"a link to the key":      `href="/account/api-keys/` + key.ID + `"><bdi>Deployment</bdi>`,
+		"the deleted key's name": `<bdi class="font-medium">Short-lived</bdi>`,
+		"the acting key":         `href="/account/api-keys/` + acting.ID + `"><bdi>for tests</bdi>`,
+		"whoever acted":          s.org.Owner.Email,
+		"the key policy":         `Key policy`,
+	} {
+		if all.status != 200 || !strings.Contains(all.body, text) {
+			t.Errorf("%s is missing: %d", what, all.status)
+		}
+	}
+	if strings.Contains(all.body, `href="/account/api-keys/`+gone.ID+`"`) {
+		t.Error("a link leads to a key that is gone")
+	}
+	today := s.keyring.Now().Format(time.DateOnly)
+	tomorrow := s.keyring.Now().Add(24 * time.Hour).Format(time.DateOnly)
+	for query, want := range map[string][2]string{ // what is there, and what is not
+		"what=key.edited":               {"Edited the key", "Deleted the key"},
+		"what=key":                      {"Edited the key", "Changed the role"},
+		"what=member":                   {"Changed the role", "Edited the key"},
+		"what=profile":                  {"Nothing like this happened", "the key</p>"},
+		"actor=operator":                {"Set up the organisation", "Changed the role"},
+		"actor=policy":                  {"Changed their own name", "Changed the role"},
+		"actor=" + s.org.Admin.MemberID: {"Created the key", "Deleted the key"},
+		"key=" + acting.ID:              {"Edited the key", "Deleted the key"},
+		"subject=" + gone.ID:            {"About “Short-lived”", "Deployment"},
+		"from=" + tomorrow:              {"Nothing like this happened", "Deployment"},
+		"to=" + today:                   {"Deployment", "Nothing like this happened"},
+		"to=2020-01-01":                 {"Nothing like this happened", "Deployment"},
+		"from=" + today + "&to=" + today + "&what=key.deleted&actor=" + s.org.Owner.MemberID: {"Short-lived", "Edited the key"},
+		"subject=" + uuid.NewString(): {"Nothing like this happened", "Deployment"},
+	} {
+		got := support.get("/audit-log?" + query)
+		if got.status != 200 || !strings.Contains(got.body, want[0]) || strings.Contains(got.body, want[1]) {
+			t.Errorf("%s: %d, or without %q, or with %q", query, got.status, want[0], want[1])
+		}
+	}
+	other := storetest.Organisation(t, s.store)
+	foreign := s.as(other.Owner)
+	for _, name := range []string{"actor", "subject", "key"} {
+		theirs := strings.ReplaceAll(foreign.get("/audit-log?"+name+"="+key.ID).body, key.ID, "")
+		random := uuid.NewString()
+		nobodys := strings.ReplaceAll(foreign.get("/audit-log?"+name+"="+random).body, random, "")
+		theirs, nobodys = strings.ReplaceAll(theirs, key.ID[28:], ""), strings.ReplaceAll(nobodys, random[28:], "")
+		if theirs != nobodys || strings.Contains(theirs, "Deployment") {
+			t.Errorf("another organisation's %s differs from nobody's", name)
+		}
+	}
+	for _, bad := range []string{"what=x", "actor=x", "subject=1", "key='", "from=yesterday", "to=2026-02-30", "from=0000-01-01", "cursor=x"} {
+		if got := support.get("/audit-log?" + bad); got.status != 400 {
+			t.Errorf("%s: %d", bad, got.status)
+		}
+	}
+}
+
+func TestAuditLogIsReadPageByPage(t *testing.T) {
+	s := newSite(t)
+	s.happen(s.org.Owner, account.RenameSelf, slices.Repeat([]audit.Change{ofMember(s.org.Owner, nil, audit.Facts{"name": "x"})}, 120)...)
+	b := s.as(s.org.Owner)
+	seen, path := 0, "/audit-log?what=member.renamed"
+	for path != "" {
+		page := b.get(path)
+		seen += strings.Count(page.body, ">Details</summary>")
+		_, link, more := strings.Cut(page.body, `rel="next" href="`)
+		if path = ""; more {
+			link, _, _ = strings.Cut(link, `"`)
+			path = strings.ReplaceAll(link, "&amp;", "&")
+		}
+	}
+	if seen != 120 {
+		t.Errorf("%d events were shown", seen)
+	}
+}
+
+// formulas are what a spreadsheet takes for one, and what it does not.
+var formulas = map[string]bool{
+	"=1+1": true, "+1": true, "-1": true, "@SUM(A1)": true, "\tx": true, "\rx": true, "  =1": true, "\u00a0=1": true, "\u3000＝1": true,
+	"＝1": true, "＋1": true, "－1": true, "＠x": true, "\u200b=1": true, "\ufeff=1": true, " \t=1": true, "\n=1": true, "\x00=1": true,
+	"": false, "plain": false, "1=1": false, "a@b.example": false, "’=1": false, "日本": false, "'=1": false,
+}
+
+func TestCellsThatLookLikeFormulasAreDefused(t *testing.T) {
+	for cell, is := range formulas {
+		if want := map[bool]string{true: "'" + cell, false: cell}[is]; defuse(cell) != want {
+			t.Errorf("%q becomes %q", cell, defuse(cell))
+		}
+	}
+}
+
+// rowsOf reads a CSV that must be whole, and returns its rows by column, without the last line.
+func rowsOf(t *testing.T, got answer) []map[string]string {
+	t.Helper()
+	all, err := csv.NewReader(strings.NewReader(got.body)).ReadAll()
+	if err != nil || got.status != 200 || len(all) < 2 || !strings.HasPrefix(got.header.Get("Content-Type"), "text/csv; charset=utf-8") ||
+		!strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment; filename=moonlatch-") || got.header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %v %v", got.status, err, got.header)
+	}
+	if last := all[len(all)-1]; last[0] != "# end" || last[1] != fmt.Sprint(len(all)-2) {
+		t.Errorf("the last line is %q", last)
+	}
+	if !strings.HasSuffix(got.body, "\r\n") || strings.HasPrefix(got.body, "\ufeff") {
+		t.Error("lines end in CRLF, and there is no byte-order mark")
+	}
+	var rows []map[string]string
+	for _, cells := range all[1 : len(all)-1] {
+		row := map[string]string{}
+		for i, name := range all[0] {
+			row[name] = cells[i]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+func TestExportsAreDefusedAndWhole(t *testing.T) {
+	s := newSite(t)
+	who := s.org.Owner
+	for cell := range formulas {
+		if strings.Contains(cell, "\x00") {
+			continue // no column holds it
+		}
+		who.Email, who.UserAgent = cell, cell
+		change := ofMember(who, nil, audit.Facts{"name": cell})
+		change.Subject.Name = cell
+		s.happen(who, account.RenameSelf, change)
+	}
+	support := s.as(s.org.Support)
+	rows := rowsOf(t, support.get("/audit-log/export?format=csv&what=member.renamed"))
+	if len(rows) != len(formulas)-1 {
+		t.Fatalf("%d events", len(rows))
+	}
+	for _, row := range rows {
+		for _, column := range []string{"actorEmail", "userAgent", "subjectName"} {
+			if cell := strings.ReplaceAll(row[column], "\r\n", "\n"); cell != defuse(cell) {
+				t.Errorf("%s is %q", column, cell)
+			}
+		}
+	}
+	if got := support.get("/audit-log/export?format=csv&what=profile.deleted"); len(rowsOf(t, got)) != 0 {
+		t.Error("an export of nothing has rows")
+	}
+	lines := support.get("/audit-log/export?format=jsonl&what=key.revoked")
+	if lines.body != `{"end":true,"events":0,"hash":"","lastSeq":0}`+"\n" || lines.header.Get("Content-Encoding") != "" {
+		t.Errorf("an export of nothing: %s", lines.body)
+	}
+	if _, _, err := s.keyring.IssueKey(t.Context(), s.org.Admin, keyring.KeyDraft{Name: "=cmd|' /C calc'!A0", Scopes: []string{"read:chat"}, IPAllowlist: []string{"192.0.2.0/24"}}); err != nil {
+		t.Fatal(err)
+	}
+	s.issue("Quiet")
+	keys := rowsOf(t, support.get("/account/api-keys/export?q=calc"))
+	if len(keys) != 1 || keys[0]["name"] != "'=cmd|' /C calc'!A0" || keys[0]["owner"] != s.org.Admin.Email || keys[0]["status"] != "Enabled" || keys[0]["ipAllowlist"] != "192.0.2.0/24" {
+		t.Errorf("the keys: %v", keys)
+	}
+	if head := support.send(http.MethodHead, "/audit-log/export?format=csv", nil, nil); head.status != 200 || head.body != "" || head.header.Get("Content-Disposition") == "" {
+		t.Errorf("HEAD: %d %v", head.status, head.header)
+	}
+	for _, bad := range []string{"/audit-log/export", "/audit-log/export?format=xml", "/audit-log/export?format=csv&what=x", "/account/api-keys/export?status=x"} {
+		if got := support.get(bad); got.status != 400 {
+			t.Errorf("%s: %d", bad, got.status)
+		}
+	}
+	_, secret := s.key(s.org.Owner, "read:audit")
+	c := s.with(secret)
+	if got := rowsOf(t, c.call(get, "/v1/audit-events/export?format=csv&actor=operator", nil).answer); len(got) != 1 || got[0]["action"] != "organisation.created" {
+		t.Errorf("what the operator did: %v", got)
+	}
+	for _, bad := range []string{"format=xml", "actor=me", "subjectKind=thing", "cursor=x", "limit=1"} {
+		c.call(get, "/v1/audit-events/export?"+bad, nil).expect(t, bad, 400, "validation_failed")
+	}
+	if got := c.call(get, "/v1/audit-events?subjectKind=organisation&actor=operator", nil).expect(t, "list", 200, ""); !strings.Contains(got.body, "organisation.created") || strings.Contains(got.body, "key.issued") {
+		t.Errorf("the list: %s", got.body)
+	}
+}
+
+// TestAnExportThatFailsHalfWayIsNoWholeOne lets the database die after the first batches.
+func TestAnExportThatFailsHalfWayIsNoWholeOne(t *testing.T) {
+	cable, address := storetest.Lay(t, storetest.URL(t))
+	db, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s := siteOver(t, db)
+	s.org = storetest.Organisation(t, db)
+	_, secret := s.key(s.org.Owner, "read:audit")
+	long := ofMember(s.org.Owner, nil, audit.Facts{"name": strings.Repeat("long ", 500)})
+	for range 16 { // some 24 MB, more than the sockets between hold
+		s.happen(s.org.Owner, account.RenameSelf, slices.Repeat([]audit.Change{long}, 600)...)
+	}
+	for _, format := range []string{"csv", "jsonl"} {
+		request, err := http.NewRequestWithContext(t.Context(), get, s.URL+"/v1/audit-events/export?format="+format, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+secret)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil || response.StatusCode != 200 {
+			t.Fatal(err, response.StatusCode)
+		}
+		if _, err := io.CopyN(io.Discard, response.Body, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		cable.Cut()
+		rest, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err == nil || strings.Contains(string(rest[max(0, len(rest)-200):]), "end") {
+			t.Errorf("%s: it ended well after %d bytes more: %s", format, len(rest), rest[max(0, len(rest)-200):])
+		}
+		cable.Mend()
+		deadline := time.Now().Add(30 * time.Second)
+		for s.visitor().get("/readyz").status != 200 {
+			if time.Now().After(deadline) {
+				t.Fatal("the server did not recover")
+			}
+		}
+	}
+	s.log.Lock()
+	defer s.log.Unlock()
+	if log := s.log.String(); strings.Count(log, "export cut short") != 2 {
+		t.Errorf("the log does not say so: %s", log)
+	}
+}
+
+// TestAnExportIsNotCutByTheServersTimeLimit serves with a limit that has passed before the first byte.
+func TestAnExportIsNotCutByTheServersTimeLimit(t *testing.T) {
+	s := newSite(t)
+	server := httptest.NewUnstartedServer(s.Config.Handler)
+	server.Config.WriteTimeout = time.Nanosecond
+	server.Start()
+	t.Cleanup(server.Close)
+	_, secret := s.key(s.org.Owner, "read:audit")
+	s.happen(s.org.Owner, account.RenameSelf, slices.Repeat([]audit.Change{ofMember(s.org.Owner, nil, nil)}, 900)...)
+	request, err := http.NewRequestWithContext(t.Context(), get, server.URL+"/v1/audit-events/export", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "Bearer "+secret)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), `{"end":true,"events":902,`) {
+		t.Errorf("%v after %d bytes", err, len(body))
+	}
+}
+
+// TestWhoReadsNothingIsDropped writes to somebody who has stopped reading.
+func TestWhoReadsNothingIsDropped(t *testing.T) {
+	failed := make(chan error, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		out := &steady{to: w, control: http.NewResponseController(w), stall: 50 * time.Millisecond}
+		for {
+			if _, err := out.Write(make([]byte, exportChunk)); err != nil {
+				failed <- err
+				return
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	connection, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	if _, err := io.WriteString(connection, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var gone goneError
+	if err := <-failed; !errors.As(err, &gone) {
+		t.Error(err)
+	}
+}
+
+func TestFewExportsRunAtOnce(t *testing.T) {
+	var e exports
+	var ends []func()
+	for _, c := range []struct {
+		org string
+		ok  bool
+	}{{"a", true}, {"a", true}, {"a", false}, {"b", true}, {"c", true}, {"c", false}, {"d", false}} {
+		end, err := e.begin(c.org)
+		if (err == nil) != c.ok {
+			t.Errorf("of %s: %v", c.org, err)
+		}
+		if err == nil {
+			ends = append(ends, end)
+		}
+	}
+	for _, end := range ends {
+		end()
+	}
+	if e.all != 0 || len(e.of) != 0 {
+		t.Errorf("%d are counted that have ended", e.all)
+	}
+}
+
+// TestAnExportBeyondTheLimitIsToldToWait keeps two of an organisation waiting for their reader.
+func TestAnExportBeyondTheLimitIsToldToWait(t *testing.T) {
+	s := newSite(t)
+	long := ofMember(s.org.Owner, nil, audit.Facts{"name": strings.Repeat("long ", 500)})
+	for range 16 {
+		s.happen(s.org.Owner, account.RenameSelf, slices.Repeat([]audit.Change{long}, 600)...)
+	}
+	_, secret := s.key(s.org.Owner, "read:audit")
+	ctx, cancel := context.WithCancel(t.Context())
+	for range exportsOfOne {
+		request, err := http.NewRequestWithContext(ctx, get, s.URL+"/v1/audit-events/export", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+secret)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil || response.StatusCode != 200 {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+	}
+	s.with(secret).call(get, "/v1/audit-events/export", nil).expect(t, "the third", 429, "rate_limited")
+	page := s.as(s.org.Owner).get("/audit-log/export?format=csv")
+	if page.status != 429 || !strings.Contains(page.body, "As many exports as can run at once") || page.header.Get("Retry-After") == "" {
+		t.Errorf("the page of the third: %d %v", page.status, page.header)
+	}
+	cancel()
+	deadline := time.Now().Add(30 * time.Second)
+	for s.as(s.org.Owner).get("/audit-log/export?format=csv&what=key").status != 200 {
+		if time.Now().After(deadline) {
+			t.Fatal("what was given up is counted still")
+		}
+	}
+}
+
+func TestCheckOfTheLogIsShown(t *testing.T) {
+	address := storetest.URL(t)
+	db, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s := siteOver(t, db)
+	s.org = storetest.Organisation(t, db)
+	s.issue("watched")
+	support := s.as(s.org.Support)
+	if got := support.get("/audit-log/check?return=" + url.QueryEscape("/audit-log?what=key")); got.status != 200 || !strings.Contains(got.body, "3 events hold") ||
+		!strings.Contains(got.body, `href="/audit-log?what=key"`) {
+		t.Errorf("the untouched log: %d %s", got.status, got.body)
+	}
+	tx, err := storetest.DB(t, address).Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{`SET LOCAL session_replication_role = replica`, `UPDATE audit_events SET actor_email = 'somebody@else.example' WHERE seq = 2`} {
+		if _, err := tx.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	now := db.Now()
+	db.Now = func() time.Time { return now.Add(time.Minute) }
+	if got := support.get("/audit-log/check"); !strings.Contains(got.body, "Event 2 does not hold: its content was altered.") || !strings.Contains(got.body, "The 1 event before it holds.") {
+		t.Errorf("the log that was tampered with: %s", got.body)
+	}
+}
