@@ -48,7 +48,13 @@ func TestNoSecretIsWrittenDown(t *testing.T) {
 	page = owner.post("/account/api-keys/"+turned.text("newKey", "id")+"/rotate", url.Values{"graceSeconds": {"3600"}})
 	keys = append(keys, plaintextShape.FindString(page.body))
 
+	link := program.call(post, "/v1/members", object{"email": "one@example.com", "role": "admin"}).expect(t, "invite", 201, "").text("invitation", "url")
+	links := []string{owner.invited("two@example.com", "admin"), strings.TrimPrefix(link, "http://localhost"), owner.invited("three@example.com", "admin")}
+
 	secrets := map[string]string{"the session's token": token, "the token's signature": token[strings.LastIndexByte(token, '.')+1:]}
+	for i, link := range links {
+		secrets[fmt.Sprintf("invitation %d", i)] = strings.TrimPrefix(link, "/join/")
+	}
 	base, err := url.Parse(here.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -66,11 +72,17 @@ func TestNoSecretIsWrittenDown(t *testing.T) {
 		secrets[fmt.Sprintf("key %d in hexadecimal", i)] = fmt.Sprintf("%x", pass)
 		secrets[fmt.Sprintf("key %d as HTTP Basic has it", i)] = base64.StdEncoding.EncodeToString([]byte(key[:20] + ":" + pass))[4:76]
 	}
-	if len(secrets) != 3+4*len(keys) {
+	if len(secrets) != 3+len(links)+4*len(keys) {
 		t.Fatalf("%d secrets", len(secrets))
 	}
 
 	everywhere := func(text string) {
+		for _, link := range links { // while all is well the last one is used, once
+			here.visitor().get(link)
+			here.visitor().post(link, url.Values{"name": {"Somebody"}, "password": {"short"}})
+			owner.send(get, "/sign-in?next="+link, nil, map[string]string{"User-Agent": link, "Referer": here.URL + link})
+		}
+		here.visitor().post(links[2], url.Values{"name": {"Somebody"}, "password": {"seven quiet herons wade"}})
 		basic := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
 		user, pass := text[:20], text[21:]
 		for _, header := range [][]string{
@@ -101,7 +113,7 @@ func TestNoSecretIsWrittenDown(t *testing.T) {
 		program.call(post, "/v1/api-keys", text)
 		program.call(post, "/v1/auth/login", object{"email": text + "@example.com", "password": text})
 		for _, path := range []string{"/account/api-keys?q=" + text, "/account/api-keys?scope=" + text, "/account/api-keys?owner=" + text, "/account/api-keys?cursor=" + text, "/account/api-keys/" + text, "/account/api-keys/new?name=" + text,
-			"/sign-in?next=/account?key=" + text, "/setup/" + text, "/" + text, "/static/" + text} {
+			"/sign-in?next=/account?key=" + text, "/setup/" + text, "/join/" + text, "/members?q=" + text, "/members/" + text, "/" + text, "/static/" + text} {
 			owner.get(path)
 			here.visitor().get(path)
 		}

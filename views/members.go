@@ -236,20 +236,26 @@ func (m MemberForm) problems() fieldProblems {
 		[3]string{"keysTo", "m-heir", "New owner"})
 }
 
-// roleWords say what each role may, in the order of the table in PRODUCT's page of roles.
+// roleWords say what each role may, as "may …" goes on.
 func roleWords(r account.Role) string {
 	switch r {
 	case account.Owner:
-		return "Everything, and alone: members and their roles, bias profiles, scopes, the key policy, and the scope *."
+		return "do everything, and alone decide about members and their roles, bias profiles, scopes, the key policy and the scope *."
 	case account.Admin:
-		return "Creates, changes and ends API keys, and looks after workspaces and processes."
+		return "create, change and end API keys, and look after workspaces and processes."
 	case account.Support:
-		return "Sees keys, their owners and the audit log, and exports them. Changes nothing."
+		return "see keys, their owners and the audit log, and export them. Changes nothing."
 	case account.Member:
-		return "Signs in, and looks after their own account. Sees no keys."
+		return "sign in and look after their own account. Sees no keys."
 	case account.Operator:
 	}
 	return ""
+}
+
+// yourRole says the same to the person whose role it is.
+func yourRole(r account.Role) string {
+	words := strings.NewReplacer("their own account. Sees no keys", "your own account", ". Changes nothing", "").Replace(roleWords(r))
+	return "You were invited as " + r.Label() + ", and may " + words
 }
 
 // fateWords are the choices of what becomes of a leaver's live keys.

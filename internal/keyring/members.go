@@ -222,7 +222,7 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 		if edit.Status != "" {
 			after.Status = edit.Status
 		}
-		if before.Status == account.Removed && after != before {
+		if before.Status == account.Removed && (edit.Role != "" || edit.Status != account.Removed) {
 			return nil, ErrMemberState
 		}
 		if leads(before) && !leads(after) {
