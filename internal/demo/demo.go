@@ -59,7 +59,7 @@ func Fill(ctx context.Context, s *store.Store) (Accounts, error) {
 	for i, story := range stories {
 		f.tell(i, story)
 	}
-	f.at(leaves, f.suspend)
+	f.changeStaff()
 	if err = f.live(); err == nil {
 		err = f.call()
 	}
@@ -132,7 +132,7 @@ func (f *filler) hire() (Accounts, error) {
 		hired.actor = account.Actor{OrgID: person.OrgID, MemberID: person.ID, Email: person.Email, Name: person.Name,
 			Role: person.Role, Address: e.address, UserAgent: e.agent}
 		f.staff[e.handle()] = &hired
-		if e.handle() != leaver {
+		if !slices.ContainsFunc(departures, func(d departure) bool { return d.handle == e.handle() }) {
 			accounts = append(accounts, Account{e.name, person.Email, person.Role, draft.Password})
 		}
 	}
@@ -164,13 +164,29 @@ func (f *filler) as(handle string) (account.Actor, error) {
 	return e.actor, err
 }
 
-func (f *filler) suspend() error {
-	actor, err := f.as(founder)
-	if err != nil {
-		return err
+// changeStaff lets people go and asks others to come. Of two invitations one is too old.
+func (f *filler) changeStaff() {
+	byFounder := func(do func(account.Actor) error) func() error {
+		return func() error {
+			actor, err := f.as(founder)
+			if err != nil {
+				return err
+			}
+			return do(actor)
+		}
 	}
-	_, err = f.keyring.ChangeMember(f.ctx, actor, f.staff[leaver].actor.MemberID, keyring.MemberEdit{Status: account.Suspended})
-	return err
+	for _, d := range departures {
+		f.at(d.ago, byFounder(func(actor account.Actor) error {
+			_, err := f.keyring.ChangeMember(f.ctx, actor, f.staff[d.handle].actor.MemberID, keyring.MemberEdit{Status: d.status})
+			return err
+		}))
+	}
+	for _, i := range invited {
+		f.at(i.ago, byFounder(func(actor account.Actor) error {
+			_, _, err := f.keyring.Invite(f.ctx, actor, i.handle+domain, string(i.role))
+			return err
+		}))
+	}
 }
 
 // furnish makes what keys belong to and carry.

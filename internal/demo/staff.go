@@ -26,7 +26,9 @@ func (e employee) handle() string {
 	return first
 }
 
-func (e employee) email() string { return e.handle() + "@fernhill.example" }
+const domain = "@fernhill.example"
+
+func (e employee) email() string { return e.handle() + domain }
 
 const (
 	firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -41,18 +43,35 @@ var staff = []employee{
 	{name: "Sam Whitlock", role: account.Support, address: "203.0.113.31", agent: chrome},
 	{name: "Elif Demir", role: account.Member, address: "198.51.100.40", agent: safari},
 	{name: "Victor Hale", role: account.Admin, address: "198.51.100.61", agent: firefox},
+	{name: "Nils Aalto", role: account.Support, address: "203.0.113.77", agent: firefox},
 }
 
-const (
-	founder = "maya"
-	leaver  = "victor" // suspended, and still owns keys
-)
+const founder = "maya"
 
-// When the organisation began, and when the leaver left it: so long ago.
-const (
-	founded = 420 * apikey.Day
-	leaves  = 25 * apikey.Day
-)
+// departure is how somebody left, so long ago.
+type departure struct {
+	handle string
+	status account.Status
+	ago    time.Duration
+}
+
+var departures = []departure{
+	{"victor", account.Suspended, 25 * apikey.Day}, // and still owns keys
+	{"nils", account.Removed, 150 * apikey.Day},
+}
+
+// invited are those who were asked to come, so long ago, and have not yet.
+var invited = []struct {
+	handle string
+	role   account.Role
+	ago    time.Duration
+}{
+	{"noor", account.Admin, 2 * apikey.Day},
+	{"tomas", account.Member, 12 * apikey.Day},
+}
+
+// founded is when the organisation began: so long ago.
+const founded = 420 * apikey.Day
 
 var workspaces = []struct {
 	name     string
