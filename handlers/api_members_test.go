@@ -4,8 +4,39 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
+
+// askAllOfMembers asks, with an owner's session, for every answer about members that is described, but for the rare ones.
+func askAllOfMembers(t *testing.T, session *client, other storetest.Org) {
+	t.Helper()
+	s := session.site
+	const members = "/v1/members"
+	own, support, nobody := members+"/"+s.org.Owner.MemberID, members+"/"+s.org.Support.MemberID, members+"/"+uuid.NewString()
+	page, err := s.keyring.Members(t.Context(), other.Owner, account.MemberFilter{}, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := s.client("Authorization", session.header.Get("Authorization"), "Content-Type", "text/plain")
+	session.call(get, members+"?cursor="+page.Next, nil).expect(t, "another organisation's cursor", 404, "not_found")
+	session.call(get, members+"?limit=0", nil).expect(t, "a bad page", 400, "validation_failed")
+	session.call(post, members, object{"email": "new@example.com", "role": "member"}).expect(t, "invite", 201, "")
+	session.call(post, members, object{}).expect(t, "invite nobody", 400, "validation_failed")
+	plain.call(post, members, "x").expect(t, "invite in text", 415, "unsupported_media_type")
+	session.call(get, own+"?x=y", nil).expect(t, "get with a query", 400, "validation_failed")
+	session.call(patch, nobody, object{"role": "admin"}).expect(t, "change nobody", 404, "not_found")
+	session.call(patch, own, object{"role": "admin"}).expect(t, "demote the last owner", 409, "state_conflict")
+	session.call(patch, own, object{}).expect(t, "change nothing", 400, "validation_failed")
+	plain.call(patch, own, "x").expect(t, "change in text", 415, "unsupported_media_type")
+	session.call(patch, support, object{"role": "admin"}).expect(t, "promote", 200, "")
+	session.call(del, nobody, nil).expect(t, "remove nobody", 404, "not_found")
+	session.call(del, own, nil).expect(t, "remove the last owner", 409, "state_conflict")
+	session.call(del, support+"?keys=x", nil).expect(t, "remove, and what?", 400, "validation_failed")
+	session.call(del, support, nil).expect(t, "remove", 200, "")
+}
 
 // TestProgramsRunTheOrganisation does all that the document says about members, and holds every answer against it.
 func TestProgramsRunTheOrganisation(t *testing.T) {

@@ -429,6 +429,7 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 		session.call(get, list+"/"+id, nil).expect(t, list, 200, "")
 		session.call(get, list+"/"+uuid.NewString(), nil).expect(t, list, 404, "not_found")
 	}
+	askAllOfMembers(t, session, other)
 	c.call(get, forwardAuthPath+"?scope=read:chat&org="+s.org.ID, nil).expect(t, "forward-auth", 200, "")
 	nobody.call(post, "/v1/auth/login", object{"email": s.org.Owner.Email, "password": storetest.Password}).expect(t, "log in", 200, "")
 	s.with(s.token(s.org.Owner)).call(post, "/v1/auth/logout", nil).expect(t, "log out", 204, "")

@@ -652,7 +652,7 @@ func (w *world) suspend(r *rapid.T) {
 	admin.suspended = !admin.suspended
 	status := account.Active
 	if admin.suspended {
-		status = account.Suspended
+		status, admin.until = account.Suspended, w.now() // their session is ended too
 	}
 	_, err := w.site.keyring.ChangeMember(w.site.t.Context(), w.org.Owner, admin.MemberID, keyring.MemberEdit{Status: status})
 	if err != nil {
