@@ -120,7 +120,7 @@ func (tx *Tx) CarriersOfProfile(id string) (Carriers, error) {
 	return c, tidy(err)
 }
 
-// HoldProfiles lets nobody else make or delete a bias profile of the organisation until the transaction ends, and says how
+// HoldProfiles lets nobody else who asks so make a bias profile of the organisation until the transaction ends, and says how
 // many there are.
 func (tx *Tx) HoldProfiles() (count int, err error) {
 	// A class of advisory locks of its own; hashes that meet make two organisations wait for each other, and no more.
