@@ -79,6 +79,7 @@ func (h *handler) fillListOptions(c echo.Context, model *views.KeyList) error {
 	for _, name := range append(catalogue.ScopeNames(), catalogue.Retired...) {
 		model.Scopes = append(model.Scopes, views.Option{Value: name, Label: name})
 	}
+	model.Policy = catalogue.Policy
 	model.Workspaces = choices(catalogue.Workspaces, nil)
 	model.Processes = choices(catalogue.Processes, catalogue.Workspaces)
 	model.Profiles = choices(catalogue.Profiles, nil)
@@ -160,7 +161,7 @@ func smallNumber(text string, most int) (int, bool) {
 
 func keyView(row keyring.KeyRow) views.Key {
 	return views.Key{Key: row.Key, Owner: row.Owner, Creator: row.Creator, Workspace: row.WorkspaceName,
-		Process: row.ProcessName, Profile: row.ProfileName, Use: row.Use}
+		Process: row.ProcessName, Profile: row.ProfileName, Use: row.Use, IdleSince: row.IdleSince}
 }
 
 // key is the key that the path names.
@@ -186,7 +187,7 @@ func (h *handler) keyPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	model := views.KeyDetail{Page: h.page(c), Key: key, Days: days, Usage: past.Usage, BaseURL: h.baseURL.String()}
+	model := views.KeyDetail{Page: h.page(c), Key: key, Policy: past.Policy, Days: days, Usage: past.Usage, BaseURL: h.baseURL.String()}
 	for _, k := range past.Line {
 		model.Line = append(model.Line, views.Key{Key: k})
 	}

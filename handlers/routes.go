@@ -63,6 +63,10 @@ var routes = []route{
 	{get, "/audit-log/check", may(account.ReadAudit), (*handler).checkAudit},
 	{get, exportAuditPath, may(account.ReadAudit), (*handler).exportAudit},
 
+	{get, "/key-policy", may(account.ReadConfig), (*handler).keyPolicyPage},
+	{get, "/key-policy/edit", may(account.ChangePolicy), (*handler).editKeyPolicyPage},
+	{post, "/key-policy/edit", may(account.ChangePolicy), (*handler).editKeyPolicy},
+
 	{get, "/account/api-keys", may(account.ReadKeys), (*handler).keysPage},
 	{get, exportKeysPath, may(account.ReadKeys), (*handler).exportKeys},
 	{get, "/account/api-keys/new", may(account.IssueKey), (*handler).newKeyPage},

@@ -17,7 +17,8 @@ type Key struct {
 	Process     string // name; empty when none
 	Profile     string // the bias profile's name; empty when none
 	Use         apikey.Use
-	Requests24h int64 // requests in the last 24 hours; read only where a page says "what will break"
+	IdleSince   time.Time // the latest of its last use, its creation, and when it was last enabled
+	Requests24h int64     // requests in the last 24 hours; read only where a page says "what will break"
 }
 
 // KeyList is the screen Account Settings → API Keys, and the tab API keys of a process's Configuration, which is the same
@@ -29,7 +30,8 @@ type KeyList struct {
 	Cursor       string // of this page, as the address has it; empty for the first
 	Keys         []Key
 	Newer, Older string // cursors of the neighbouring pages; empty when there is none
-	NoneYet      bool   // there is no key here at all: the page teaches
+	Policy       apikey.Policy
+	NoneYet      bool // there is no key here at all: the page teaches
 
 	Owners, Scopes, Profiles, Workspaces, Processes []Option // what can be filtered by
 
@@ -150,6 +152,7 @@ type KeyConflict struct {
 type KeyDetail struct {
 	Page
 	Key     Key
+	Policy  apikey.Policy
 	Days    int               // 30 or 90 (query: days)
 	Usage   []apikey.DayUsage // one a day, oldest first, without gaps
 	Line    []Key             // the line of rotations, oldest first, this key among them

@@ -115,6 +115,22 @@ func (m KeyEdit) problems() fieldProblems {
 		[3]string{"ipAllowlist", "k-allowlist", "IP allowlist"})
 }
 
+// noWorkspace are the words for no workspace.
+func (m KeyForm) noWorkspace() string {
+	if m.Policy.RequireWorkspace {
+		return "Choose one, or a process"
+	}
+	return "The whole organisation"
+}
+
+func allowlistHint(required bool) string {
+	hint := "One address or range a line, like 203.0.113.7 or 203.0.113.0/24."
+	if required {
+		return hint + " Your organisation’s keys need one."
+	}
+	return hint + " Empty: from anywhere."
+}
+
 // graces are the grace periods that the policy allows.
 func (m KeyRotation) graces() []Option {
 	var out []Option

@@ -67,6 +67,8 @@ var (
 	wrong   = input.Problems{"": hostile, "name": hostile, "expiresAt": hostile, "scopes": hostile, "workspaceId": hostile, "ipAllowlist": hostile, "email": hostile, "graceSeconds": hostile, "ownerId": hostile}
 )
 
+var strictPolicy = apikey.Policy{LongestLifetime: 7 * apikey.Day, DefaultLifetime: 7 * apikey.Day, RequireAllowlist: true, RequireWorkspace: true, UnusedAfter: apikey.Day, DisableUnused: true}
+
 var someScopes = []CataloguedScope{{Scope: Scope{"read:chat", hostile}, Live: 3, Other: 1}, {Scope: Scope{"write:chat", ""}, Retired: true}, {Scope: Scope{hostile, hostile}, Asked: true}}
 
 // someDocs has one of everything that the page of the HTTP API can show.
@@ -98,7 +100,7 @@ func pages(role account.Role) map[string]templ.Component {
 	through.KeyID, through.KeyName, gone.KeyID = hostile, hostile, hostile
 	state := ListState{Filter: apikey.Filter{Search: hostile, Status: apikey.Enabled, OwnerID: "o1", Scope: hostile, ExpiresWithin: 12}}
 	out := map[string]templ.Component{
-		"keys":            KeysPage(KeyList{Page: p, State: state, Keys: someKeys(), Newer: "n", Older: "o", Owners: options, Scopes: options, Profiles: options, Workspaces: options, Processes: options}),
+		"keys":            KeysPage(KeyList{Page: p, State: state, Policy: strictPolicy, Keys: someKeys(), Newer: "n", Older: "o", Owners: options, Scopes: options, Profiles: options, Workspaces: options, Processes: options}),
 		"keys, none yet":  KeysPage(KeyList{Page: p, NoneYet: true, BaseURL: "https://api.example.com"}),
 		"keys, none fit":  KeysPage(KeyList{Page: p, State: state}),
 		"create":          CreateKey(KeyForm{Page: p, Name: hostile, IPAllowlist: hostile, ExpiresDate: hostile, Nonce: hostile, Return: hostile, Problems: wrong, Policy: policy, Catalogue: []Scope{{"read:chat", hostile}}, Workspaces: options, Processes: options, Profiles: options}),
@@ -127,6 +129,10 @@ func pages(role account.Role) map[string]templ.Component {
 		"restore scope":   RestoreScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
 		"delete scope":    DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
 		"keep scope":      DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
+		"policy":          PolicyPage(PolicyView{Page: p, Policy: strictPolicy, Broken: 3, Unused: 1}),
+		"edit policy":     EditPolicy(PolicyForm{Page: p, Return: hostile, LongestDays: hostile, DefaultDays: hostile, GraceSeconds: hostile, UnusedDays: hostile, Problems: wrong}),
+		"confirm policy":  ConfirmPolicy(PolicyConfirmation{PolicyForm: PolicyForm{Page: p, Return: hostile, LongestDays: hostile, GraceSeconds: "5400"}, Policy: strictPolicy, Broken: 30, Unused: 2, New: 30, Keys: someKeys()}),
+		"key, judged":     KeyPage(KeyDetail{Page: p, Policy: strictPolicy, Key: someKey(apikey.Enabled), Days: 30}),
 		"docs":            APIDocsPage(someDocs(p)),
 		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),
 	}
@@ -231,8 +237,8 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 			fragment = "keys"
 		case name == "scopes", strings.HasPrefix(name, "profiles"), name == "members", name == "members, none fit", strings.HasPrefix(name, "audit"):
 			fragment = "list"
-		case name == "member", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
-			name == "key", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
+		case name == "member", name == "policy", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
+			name == "key", name == "key, judged", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}
 		var b bytes.Buffer

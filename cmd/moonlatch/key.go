@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -21,6 +22,8 @@ func (p *program) keyIssueCommand() *cli.Command {
 			&cli.StringFlag{Name: "name", Usage: "the key's `NAME`", Required: true},
 			&cli.StringSliceFlag{Name: "scope", Usage: "a `SCOPE` of the catalogue, or * for all; repeat it for more", Required: true},
 			&cli.StringFlag{Name: "environment", Usage: "the `KIND`, live or test (default: live)"},
+			&cli.StringFlag{Name: "workspace", Usage: "the `NAME` of the workspace that it belongs to (default: the whole organisation)"},
+			&cli.StringSliceFlag{Name: "allow", Usage: "an `ADDRESS` or CIDR range that it is accepted from; repeat it for more (default: anywhere)"},
 			&cli.StringFlag{Name: "expires-in", Usage: "a `TIME` like 90d, or a date like 2027-01-31 (default: as the organisation's policy says)"},
 		},
 		Action: p.configured(p.issueKey),
@@ -34,8 +37,12 @@ func (p *program) issueKey(ctx context.Context, c *cli.Command) error {
 		if err != nil {
 			return err
 		}
+		workspaceID, err := workspaceCalled(ctx, ring, owner.OrgID, c.String("workspace"))
+		if err != nil {
+			return err
+		}
 		key, plaintext, err := ring.IssueKey(ctx, keyring.Operator(owner.OrgID), keyring.KeyDraft{
-			Name: c.String("name"), Scopes: c.StringSlice("scope"), Environment: c.String("environment"),
+			Name: c.String("name"), WorkspaceID: workspaceID, IPAllowlist: c.StringSlice("allow"), Scopes: c.StringSlice("scope"), Environment: c.String("environment"),
 			Expires: c.String("expires-in"), OwnerID: owner.ID,
 		})
 		if errors.Is(err, keyring.ErrNotFound) { // of what a draft names, the command line only gives the owner
@@ -49,4 +56,21 @@ func (p *program) issueKey(ctx context.Context, c *cli.Command) error {
 		}
 		return nil
 	})
+}
+
+// workspaceCalled is the id of the workspace of this name; "" for none.
+func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	workspaces, err := ring.Workspaces(ctx, keyring.Operator(orgID))
+	if err != nil {
+		return "", err
+	}
+	for _, w := range workspaces {
+		if strings.EqualFold(w.Name, name) {
+			return w.ID, nil
+		}
+	}
+	return "", fmt.Errorf("the organisation has no workspace %q", name)
 }

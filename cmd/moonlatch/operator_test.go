@@ -58,6 +58,26 @@ func TestAnIssuedKeyIsAllThatIsPrinted(t *testing.T) {
 	moonlatch(t, env, "", "audit", "verify", "--organisation", "Acme").expect(t, exitDone, "Acme: 4 events")
 }
 
+func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	_, err := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL=")).ExecContext(t.Context(), `
+		INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), id, 'Support desk', now() FROM organisations;
+		UPDATE key_policies SET require_allowlist = true, require_workspace = true, longest_lifetime_days = 30, default_lifetime_days = 30`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := []string{"key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", "CI", "--scope", "read:chat"}
+	refused := moonlatch(t, env, "", issue...).expect(t, exitUsage, "--allow: Your organisation's keys need an IP allowlist")
+	if !strings.Contains(refused.stderr, "--workspace: Your organisation's keys belong to a workspace") {
+		t.Error(refused.stderr)
+	}
+	issue = append(issue, "--workspace", "support DESK", "--allow", "192.0.2.1", "--allow", "198.51.100.0/24")
+	moonlatch(t, env, "", append(issue, "--expires-in", "31d")...).expect(t, exitUsage, "at most 30 days")
+	moonlatch(t, env, "", issue...).expect(t, exitDone, "pk_live_")
+	moonlatch(t, env, "", append(issue, "--workspace", "nowhere")...).expect(t, exitFailed, "no workspace \"nowhere\"")
+}
+
 func open(t *testing.T, env []string) *store.Store {
 	t.Helper()
 	s, err := store.Open(t.Context(), strings.TrimPrefix(env[0], "DATABASE_URL="))

@@ -131,6 +131,10 @@ func flagOf(field string) string {
 		return "the password"
 	case "scopes":
 		return "--scope"
+	case "ipAllowlist":
+		return "--allow"
+	case "workspaceId":
+		return "--workspace"
 	case "expiresAt":
 		return "--expires-in"
 	}

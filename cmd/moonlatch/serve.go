@@ -70,7 +70,8 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 			return err
 		}
 		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
-			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey})
+			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey},
+			jobs.Job{Name: "unused keys", Every: time.Hour, Do: ring.DisableUnused})
 		defer running.Stop()
 		verifier, stop := startVerifier(ctx, s, p.log)
 		defer stop()

@@ -626,6 +626,7 @@ type KeyHistory struct {
 	Line      []apikey.Key      // its line of rotations, oldest first, itself among them
 	Trail     []audit.Event     // newest first
 	TrailGoes int64             // on before this number; 0 when this is all
+	Policy    apikey.Policy     // by which the key is judged now
 	Names     map[string]Named  // what ids in the trail stand for
 }
 
@@ -654,6 +655,9 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 	if len(h.Trail) > trailPage {
 		h.Trail = h.Trail[:trailPage]
 		h.TrailGoes = h.Trail[trailPage-1].Seq
+	}
+	if h.Policy, err = r.store.Policy(ctx, actor.OrgID); err != nil {
+		return h, err
 	}
 	h.Names, err = r.names(ctx, actor, h.Trail)
 	return h, err

@@ -18,17 +18,14 @@ import (
 // Breach is what a policy means for the live keys that there are.
 type Breach = store.Breach
 
-// Policy returns what the organisation asks of its keys, and how many of them break it.
-func (r *Keyring) Policy(ctx context.Context, actor account.Actor) (apikey.Policy, Breach, error) {
-	if err := allow(actor, account.ReadConfig); err != nil {
-		return apikey.Policy{}, Breach{}, err
-	}
-	policy, err := r.store.Policy(ctx, actor.OrgID)
-	if err != nil {
-		return apikey.Policy{}, Breach{}, err
-	}
-	breach, err := r.store.Breach(ctx, actor.OrgID, policy, policy, 0)
-	return policy, breach, err
+// Policy returns what the organisation asks of its keys.
+func (r *Keyring) Policy(ctx context.Context, actor account.Actor) (apikey.Policy, error) {
+	return seen(actor, account.ReadConfig, func() (apikey.Policy, error) { return r.store.Policy(ctx, actor.OrgID) })
+}
+
+// Breach counts the live keys that break the policy, and the enabled ones that have been idle for longer than it lets them.
+func (r *Keyring) Breach(ctx context.Context, actor account.Actor, policy apikey.Policy) (Breach, error) {
+	return seen(actor, account.ReadConfig, func() (Breach, error) { return r.store.Breach(ctx, actor.OrgID, policy, policy, 0) })
 }
 
 // PolicyDraft is a policy as somebody asks for it, in the words in which it was typed.

@@ -1,0 +1,102 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+func (h *handler) keyPolicyPage(c echo.Context) error {
+	policy, err := h.keyring.Policy(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	breach, err := h.keyring.Breach(c.Request().Context(), actorOf(c), policy)
+	if err != nil {
+		return err
+	}
+	return h.render(c, http.StatusOK, views.PolicyPage(views.PolicyView{Page: h.page(c), Policy: policy, Broken: breach.Broken, Unused: breach.Unused}))
+}
+
+func (h *handler) editKeyPolicyPage(c echo.Context) error {
+	policy, err := h.keyring.Policy(c.Request().Context(), actorOf(c))
+	if err != nil {
+		return err
+	}
+	form := views.FillPolicyForm(policy)
+	if c.QueryParam("version") != "" { // what was typed before
+		form = readPolicyForm(c)
+	}
+	return h.showPolicyForm(c, http.StatusOK, form)
+}
+
+func readPolicyForm(c echo.Context) views.PolicyForm {
+	form := views.PolicyForm{
+		Version: noVersion, LongestDays: c.FormValue("longestDays"), DefaultDays: c.FormValue("defaultDays"), GraceSeconds: c.FormValue("graceSeconds"),
+		UnusedDays: c.FormValue("unusedDays"), RequireAllowlist: c.FormValue("requireAllowlist") != "", RequireWorkspace: c.FormValue("requireWorkspace") != "",
+		DisableUnused: c.FormValue("disableUnused") != "", DisableDeparted: c.FormValue("disableDeparted") != "",
+	}
+	if version, err := strconv.Atoi(c.FormValue("version")); err == nil && version > 0 {
+		form.Version = version
+	}
+	return form
+}
+
+func (h *handler) showPolicyForm(c echo.Context, status int, form views.PolicyForm) error {
+	form.Page, form.Return = h.page(c), returnOr(c, views.PolicyPath)
+	return h.render(c, status, views.EditPolicy(form))
+}
+
+func (h *handler) editKeyPolicy(c echo.Context) error {
+	form := readPolicyForm(c)
+	next, asked, err := h.keyring.ChangePolicy(c.Request().Context(), actorOf(c), keyring.PolicyDraft{
+		Version: form.Version, LongestDays: form.LongestDays, DefaultDays: form.DefaultDays, GraceSeconds: form.GraceSeconds, UnusedDays: form.UnusedDays,
+		RequireAllowlist: form.RequireAllowlist, RequireWorkspace: form.RequireWorkspace, DisableUnused: form.DisableUnused,
+		DisableDeparted: form.DisableDeparted, Confirmed: c.FormValue("confirm") != "",
+	})
+	switch {
+	case input.ProblemsIn(err) != nil:
+		form.Problems = input.ProblemsIn(err)
+		return h.showPolicyForm(c, http.StatusUnprocessableEntity, form)
+	case errors.Is(err, keyring.ErrStale):
+		return h.stalePolicy(c, form)
+	case err != nil:
+		return err
+	case asked.New > 0:
+		form.Page, form.Return = h.page(c), returnOr(c, views.PolicyPath)
+		model := views.PolicyConfirmation{PolicyForm: form, Policy: next, Broken: asked.Broken, Unused: asked.Unused, New: asked.New}
+		for _, row := range asked.Keys {
+			model.Keys = append(model.Keys, keyView(row))
+		}
+		return h.render(c, http.StatusOK, views.ConfirmPolicy(model))
+	}
+	return h.done(c, returnOr(c, views.PolicyPath), "The key policy is saved.")
+}
+
+// stalePolicy answers a form that somebody else was faster than: with the form as it was typed, which would now replace
+// what they did.
+func (h *handler) stalePolicy(c echo.Context, form views.PolicyForm) error {
+	ctx, actor := c.Request().Context(), actorOf(c)
+	policy, err := h.keyring.Policy(ctx, actor)
+	if err != nil {
+		return err
+	}
+	said := "The policy was changed meanwhile."
+	latest, err := h.keyring.Events(ctx, actor, audit.Filter{Action: account.ChangePolicy}, "", 1)
+	if err != nil {
+		return err
+	}
+	if len(latest.Events) > 0 {
+		said = latest.Events[0].Email + " changed the policy meanwhile."
+	}
+	form.Version, form.Problems = policy.Version, input.Problems{"": said + " Saving replaces that."}
+	return h.showPolicyForm(c, http.StatusConflict, form)
+}

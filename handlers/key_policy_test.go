@@ -1,0 +1,143 @@
+package handlers
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/views"
+)
+
+// policyForm is the form as it comes with the stored policy, changed.
+func policyForm(changes ...string) url.Values {
+	form := url.Values{"version": {"1"}, "longestDays": {"365"}, "defaultDays": {"90"}, "graceSeconds": {"2592000"}, "unusedDays": {""}, "disableUnused": {""}}
+	for i := 0; i < len(changes); i += 2 {
+		form.Set(changes[i], changes[i+1])
+	}
+	return form
+}
+
+func TestKeyPolicyPageSaysWhatEachRoleMayDo(t *testing.T) {
+	s := newSite(t)
+	s.issue("bare")
+	for _, who := range []account.Actor{s.org.Owner, s.org.Admin, s.org.Support} {
+		got := s.as(who).get(views.PolicyPath)
+		if got.status != 200 || !strings.Contains(got.body, "<dd>365 days</dd>") || !strings.Contains(got.body, "No live key breaks the policy.") ||
+			strings.Contains(got.body, views.EditPolicyPath) != (who.Role == account.Owner) {
+			t.Errorf("%s: %d\n%s", who.Role, got.status, got.body)
+		}
+	}
+	if got := s.as(s.org.Member).get(views.PolicyPath); got.status != http.StatusForbidden {
+		t.Errorf("a member: %d", got.status)
+	}
+}
+
+func TestAPolicyIsConfirmedInTheSameForm(t *testing.T) {
+	s := newSite(t)
+	key := s.issue("bare <key>")
+	owner := s.as(s.org.Owner)
+	for field, bad := range map[string]url.Values{"longest": policyForm("longestDays", "kept <0>"), "default": policyForm("defaultDays", "366"),
+		"grace": policyForm("graceSeconds", "-1"), "unused": policyForm("disableUnused", "1")} {
+		if got := owner.post(views.EditPolicyPath, bad); got.status != 422 || !strings.Contains(got.body, `id="p-`+field+`-problem"`) || field == "longest" && !strings.Contains(got.body, "kept &lt;0&gt;") {
+			t.Errorf("%s: %d", field, got.status)
+		}
+	}
+	strict := policyForm("requireAllowlist", "1", "longestDays", "30", "defaultDays", "30", "unusedDays", "60")
+	asked := owner.post(views.EditPolicyPath, strict)
+	for _, words := range []string{"1 live key breaks this policy.", "bare &lt;key&gt;", "lives for longer than 30 days; has no IP allowlist", "Save all the same", `name="confirm" value="1"`, `name="longestDays" value="30"`} {
+		if !strings.Contains(strings.Join(strings.Fields(asked.body), " "), words) {
+			t.Errorf("the question does not say %s", words)
+		}
+	}
+	again := owner.get(views.EditPolicyPath + "?" + strict.Encode())
+	if asked.status != 200 || again.status != 200 || !strings.Contains(again.body, `value="30"`) {
+		t.Errorf("%d, %d", asked.status, again.status)
+	}
+	if p, err := s.keyring.Policy(t.Context(), s.org.Owner); err != nil || p.Version != 1 {
+		t.Fatalf("it was saved before it was confirmed: %+v, %v", p, err)
+	}
+	strict.Set("confirm", "1")
+	if got := owner.post(views.EditPolicyPath, strict); got.status != 303 || got.location != views.PolicyPath {
+		t.Fatalf("%d to %s", got.status, got.location)
+	}
+	page := owner.get(views.PolicyPath).body
+	if !strings.Contains(page, "The key policy is saved.") || !strings.Contains(page, `href="/account/api-keys?breaking=1">1 live key</a>`) {
+		t.Error(page)
+	}
+	for path, words := range map[string]string{
+		"/account/api-keys?breaking=1":     "Breaks policy<span class=\"sr-only\">: lives for longer than 30 days; has no IP allowlist",
+		"/account/api-keys/" + key.ID:      "it lives for longer than 30 days; it has no IP allowlist.",
+		"/account/api-keys/new":            "Your organisation’s keys need one.",
+		views.EditPolicyPath:               `name="version" value="2"`,
+		"/account/api-keys?status=enabled": "Breaks policy",
+	} {
+		if body := owner.get(path).body; !strings.Contains(body, words) {
+			t.Errorf("%s does not say %s", path, words)
+		}
+	}
+	stale := owner.post(views.EditPolicyPath, policyForm("longestDays", "277"))
+	if stale.status != http.StatusConflict || !strings.Contains(stale.body, s.org.Owner.Email+" changed the policy meanwhile") || !strings.Contains(stale.body, `value="277"`) || !strings.Contains(stale.body, `name="version" value="2"`) {
+		t.Errorf("a form that is out of date: %d", stale.status)
+	}
+	// What the policy asks for is said beside the fields, to people and to programs.
+	form := owner.keyForm("no list")
+	form.Set("expires", "30d")
+	if got := owner.post(views.NewKeyPath, form); got.status != 422 || !strings.Contains(got.body, `id="k-allowlist-problem"`) {
+		t.Errorf("a key without a list: %d", got.status)
+	}
+	_, secret, err := s.keyring.IssueKey(t.Context(), s.org.Owner, keyring.KeyDraft{Name: "programs", Scopes: []string{"*"}, IPAllowlist: []string{"127.0.0.0/8", "::1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.with(secret.Reveal())
+	if got := c.call(post, "/v1/api-keys", object{"name": "x", "scopes": []string{"read:chat"}}).expect(t, "issue", 400, "validation_failed"); got.text("error", "details", "fields", "ipAllowlist") == "" {
+		t.Error(got.body)
+	}
+	made := c.call(post, "/v1/api-keys", object{"name": "x", "scopes": []string{"read:chat"}, "ipAllowlist": []string{"127.0.0.1"}}).expect(t, "issue", 201, "")
+	if got := c.call(patch, "/v1/api-keys/"+made.text("id"), object{"ipAllowlist": []string{}}).expect(t, "empty the list", 400, "validation_failed"); got.text("error", "details", "fields", "ipAllowlist") == "" {
+		t.Error(got.body)
+	}
+	s.with(s.token(s.org.Owner)).call(patch, "/v1/api-keys/"+key.ID, object{"name": "still bare", "ipAllowlist": []string{}}).expect(t, "an old key", 200, "")
+}
+
+func TestUnusedKeysAreFlagged(t *testing.T) {
+	s := newSite(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	s.store.Now = func() time.Time { return now.Add(-75 * apikey.Day) }
+	key := s.issue("idle")
+	s.store.Now = func() time.Time { return now }
+	owner := s.as(s.org.Owner)
+	shows := func(path, words string, want bool) {
+		t.Helper()
+		if body := strings.Join(strings.Fields(owner.get(path).body), " "); strings.Contains(body, words) != want {
+			t.Errorf("%s says %q: %v", path, words, !want)
+		}
+	}
+	shows("/account/api-keys", "Unused for 75 days", false)
+	if got := owner.post(views.EditPolicyPath, policyForm("unusedDays", "70")); got.status != 303 {
+		t.Fatal(got.status)
+	}
+	shows("/account/api-keys", "Unused for 75 days", true)
+	shows("/account/api-keys/"+key.ID, "Unused for 75 days", true)
+	shows("/account/api-keys/"+key.ID, "disables it within the hour", false)
+	shows(views.PolicyPath, `href="/account/api-keys?status=enabled&amp;unused=70">1 enabled key</a> has been unused for 70 days or longer.`, true)
+	disable := policyForm("unusedDays", "70", "disableUnused", "1", "version", "2")
+	if got := owner.post(views.EditPolicyPath, disable); got.status != 200 || !strings.Contains(got.body, "will be disabled, unused for 75 days") || !strings.Contains(strings.Join(strings.Fields(got.body), " "), "1 enabled key will be disabled within the hour") {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	disable.Set("confirm", "1")
+	if got := owner.post(views.EditPolicyPath, disable); got.status != 303 {
+		t.Fatal(got.status)
+	}
+	shows("/account/api-keys/"+key.ID, "disables it within the hour", true)
+	if err := s.keyring.DisableUnused(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	shows("/account/api-keys", "Unused for 75 days", false) // disabled, it is no trouble any more
+	shows("/account/api-keys/"+key.ID, "key policy", true)  // its trail says who did it
+}

@@ -1,0 +1,198 @@
+package views
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/views/ui"
+)
+
+// PolicyView is what the organisation asks of its keys, and how many of them break it.
+type PolicyView struct {
+	Page
+	Policy apikey.Policy
+	Broken int64 // live keys that break it
+	Unused int64 // enabled keys that have been idle for longer than it lets them be
+}
+
+// PolicyForm changes the key policy, as it was typed. Fields: longestDays, defaultDays, graceSeconds, requireAllowlist
+// ("1"), requireWorkspace ("1"), unusedDays, disableUnused ("1"), disableDeparted ("1"), version, confirm ("1"), return.
+// Problems by: longestDays, defaultDays, graceSeconds, unusedDays; "" for the form as a whole.
+type PolicyForm struct {
+	Page
+	Return           string
+	Version          int // of the policy when the form was first shown
+	LongestDays      string
+	DefaultDays      string
+	GraceSeconds     string
+	UnusedDays       string
+	RequireAllowlist bool
+	RequireWorkspace bool
+	DisableUnused    bool
+	DisableDeparted  bool
+	Problems         input.Problems
+}
+
+// PolicyConfirmation asks before a policy is saved that live keys come to break.
+type PolicyConfirmation struct {
+	PolicyForm
+	Policy apikey.Policy // as it would be
+	Broken int64         // live keys that break it
+	Unused int64         // enabled keys that it lets be disabled by themselves
+	New    int64         // keys that the change concerns
+	Keys   []Key         // the newest of those
+}
+
+// FillPolicyForm is the form as the stored policy fills it.
+func FillPolicyForm(p apikey.Policy) PolicyForm {
+	form := PolicyForm{
+		Version: p.Version, LongestDays: days(p.LongestLifetime), DefaultDays: days(p.DefaultLifetime), GraceSeconds: seconds(p.LongestGrace),
+		RequireAllowlist: p.RequireAllowlist, RequireWorkspace: p.RequireWorkspace, DisableUnused: p.DisableUnused, DisableDeparted: p.DisableDeparted,
+	}
+	if p.UnusedAfter > 0 {
+		form.UnusedDays = days(p.UnusedAfter)
+	}
+	return form
+}
+
+func days(d time.Duration) string    { return strconv.Itoa(int(d / apikey.Day)) }
+func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }
+
+// graces are the grace periods that the form offers, with the one that is stored.
+func (m PolicyForm) graces() []Option {
+	var out []Option
+	for _, g := range gracePeriods {
+		out = append(out, Option{Value: seconds(g.Length), Label: g.Label})
+	}
+	out[0].Label = "None"
+	n, err := strconv.ParseUint(m.GraceSeconds, 10, 31)
+	if err == nil && !slices.ContainsFunc(out, func(o Option) bool { return o.Value == m.GraceSeconds }) {
+		out = append(out, Option{Value: m.GraceSeconds, Label: graceWords(time.Duration(n) * time.Second)})
+	}
+	return out
+}
+
+// graceWords is a grace period exactly, in the largest unit that divides it.
+func graceWords(d time.Duration) string {
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{apikey.Day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if d > 0 && d%unit.length == 0 && (unit.name != "day" || d > apikey.Day) {
+			return ui.Count(int64(d/unit.length), unit.name)
+		}
+	}
+	if d == 0 {
+		return "None"
+	}
+	return ui.Count(int64(d/time.Second), "second")
+}
+
+// fields are the form's, for the step that asks again.
+func (m PolicyForm) fields() []Option {
+	out := []Option{
+		{Value: strconv.Itoa(m.Version), Label: "version"}, {Value: m.LongestDays, Label: "longestDays"}, {Value: m.DefaultDays, Label: "defaultDays"},
+		{Value: m.GraceSeconds, Label: "graceSeconds"}, {Value: m.UnusedDays, Label: "unusedDays"},
+	}
+	for name, on := range map[string]bool{"requireAllowlist": m.RequireAllowlist, "requireWorkspace": m.RequireWorkspace, "disableUnused": m.DisableUnused, "disableDeparted": m.DisableDeparted} {
+		if on {
+			out = append(out, Option{Value: "1", Label: name})
+		}
+	}
+	slices.SortFunc(out, func(a, b Option) int { return strings.Compare(a.Label, b.Label) })
+	return out
+}
+
+// again is the form as it was typed.
+func (m PolicyForm) again() string {
+	q := url.Values{}
+	for _, f := range m.fields() {
+		q.Set(f.Label, f.Value)
+	}
+	if m.Return != "" {
+		q.Set("return", m.Return)
+	}
+	return EditPolicyPath + "?" + q.Encode()
+}
+
+func (m PolicyForm) problems() fieldProblems {
+	return inOrder(m.Problems,
+		[3]string{"longestDays", "p-longest", "Longest lifetime"},
+		[3]string{"defaultDays", "p-default", "Default lifetime"},
+		[3]string{"graceSeconds", "p-grace", "Longest grace period"},
+		[3]string{"unusedDays", "p-unused", "Unused keys"})
+}
+
+func required(on bool) string {
+	if on {
+		return "Required"
+	}
+	return "Optional"
+}
+
+// unusedWords says what becomes of keys that nobody uses.
+func unusedWords(p apikey.Policy) string {
+	switch n := ui.Count(int64(p.UnusedAfter/apikey.Day), "day"); {
+	case p.UnusedAfter == 0:
+		return "Left alone"
+	case p.DisableUnused:
+		return "Disabled after " + n
+	default:
+		return "Flagged after " + n
+	}
+}
+
+// departedWords says what becomes of the keys of whoever is suspended or removed.
+func departedWords(p apikey.Policy) string {
+	if p.DisableDeparted {
+		return "Their keys are disabled"
+	}
+	return "Their keys are flagged, and go on working"
+}
+
+func (m PolicyView) unusedPath() string {
+	return ListState{Filter: apikey.Filter{Status: apikey.Enabled, UnusedFor: int(m.Policy.UnusedAfter / apikey.Day)}}.Path()
+}
+
+var breakingPath = ListState{Filter: apikey.Filter{BreaksPolicy: true}}.Path()
+
+// broken says which rules of a policy a live key breaks; empty for a key whose life is over.
+func broken(p apikey.Policy, k Key, now time.Time) []string {
+	if !k.LiveAt(now) {
+		return nil
+	}
+	var out []string
+	for _, rule := range p.Broken(k.Key) {
+		switch rule {
+		case apikey.LivesTooLong:
+			out = append(out, "lives for longer than "+ui.Count(int64(p.LongestLifetime/apikey.Day), "day"))
+		case apikey.LacksAllowlist:
+			out = append(out, "has no IP allowlist")
+		case apikey.LacksWorkspace:
+			out = append(out, "is in no workspace")
+		}
+	}
+	return out
+}
+
+// unused says for how long an enabled key has been idle, if that is longer than the policy lets it be.
+func unused(p apikey.Policy, k Key, now time.Time) string {
+	if k.StatusAt(now) != apikey.Enabled || !p.Unused(k.IdleSince, now) {
+		return ""
+	}
+	return ui.Count(int64(now.Sub(k.IdleSince)/apikey.Day), "day")
+}
+
+// reasons are what the change of a policy means for a key.
+func (m PolicyConfirmation) reasons(k Key) []string {
+	out := broken(m.Policy, k, m.Now)
+	if idle := unused(m.Policy, k, m.Now); idle != "" && m.Policy.DisableUnused {
+		out = append(out, "will be disabled, unused for "+idle)
+	}
+	return out
+}
