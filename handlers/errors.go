@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -82,7 +82,7 @@ func (h *handler) fail(err error, c echo.Context) {
 	failure := h.meaning(err)
 	if failure.Status >= 500 {
 		h.logFailure(c, err)
-		if strings.HasPrefix(c.Request().URL.Path, "/account/") { // elsewhere forms hold passwords
+		if forMembers(c) {
 			failure.Back = asTyped(c.Request()) // to try again, with what was typed
 		}
 	}
@@ -106,6 +106,11 @@ func (h *handler) fail(err error, c echo.Context) {
 	if err := h.draw(c, failure.Status, views.ErrorPage(failure)); err != nil {
 		h.log.Error("error page failed", "error", err, "request", requestID(c))
 	}
+}
+
+// forMembers says whether the route is for whoever is signed in. The forms of others hold passwords and one-time links.
+func forMembers(c echo.Context) bool {
+	return slices.ContainsFunc(routes, func(r route) bool { return r.path == c.Path() && r.policy.kind == member })
 }
 
 func (h *handler) meaning(err error) views.Failure {

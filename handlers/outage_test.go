@@ -51,6 +51,12 @@ func TestDatabaseGoesAwayAndComesBack(t *testing.T) {
 		if link := html.UnescapeString(lost.body); !strings.Contains(link, "/account/api-keys/new?") || !strings.Contains(link, "name=made+during+the+outage") || strings.Contains(link, "nonce=") {
 			t.Errorf("the page while the database is %s does not lead back to the form as it was typed", name)
 		}
+		if link := html.UnescapeString(admin.post("/processes/new", url.Values{"name": {"Typed"}}).body); !strings.Contains(link, `href="/processes/new?name=Typed"`) {
+			t.Errorf("nor does the form of another page while the database is %s", name)
+		}
+		if link := html.UnescapeString(here.visitor().post("/sign-in", url.Values{"email": {"typed@b.test"}, "password": {"x"}}).body); strings.Contains(link, "typed@b.test") {
+			t.Errorf("what was typed at the door is in an address while the database is %s", name)
+		}
 		var wg sync.WaitGroup
 		for range 50 { // more than there are connections to wait for
 			wg.Go(func() {

@@ -324,14 +324,6 @@ func idRange(text string) (low, high string) {
 	return uuid.MustParse(digits + strings.Repeat("0", missing)).String(), uuid.MustParse(digits + strings.Repeat("f", missing)).String()
 }
 
-// HasKeys says whether the organisation has any key at all.
-func (s *Store) HasKeys(ctx context.Context, orgID string) (bool, error) {
-	var found bool
-	// The order makes PostgreSQL look into the index; without one it may read others' keys until it meets one of these.
-	err := s.db.GetContext(ctx, &found, `SELECT count(*) > 0 FROM (SELECT FROM api_keys WHERE org_id = $1 ORDER BY created_at DESC LIMIT 1) AS newest`, orgID)
-	return found, tidy(err)
-}
-
 // maxLineage bounds how many keys of one line of rotations are shown in each direction.
 const maxLineage = 20
 

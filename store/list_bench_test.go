@@ -85,7 +85,6 @@ func timePage(b *testing.B, s *store.Store, org filled, c listCase) time.Duratio
 	for _, query := range []func(context.Context) error{
 		func(ctx context.Context) error { _, err := s.Catalogue(ctx, org.id); return err },
 		func(ctx context.Context) error { _, err := s.KeyOwners(ctx, org.id); return err },
-		func(ctx context.Context) error { _, err := s.HasKeys(ctx, org.id); return err },
 	} {
 		if err := query(ctx); err != nil {
 			b.Error(err)

@@ -582,14 +582,6 @@ func (r *Keyring) KeyProcess(ctx context.Context, actor account.Actor, id string
 	return r.store.ProcessByID(ctx, actor.OrgID, id)
 }
 
-// HasKeys says whether the organisation has any key at all.
-func (r *Keyring) HasKeys(ctx context.Context, actor account.Actor) (bool, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return false, err
-	}
-	return r.store.HasKeys(ctx, actor.OrgID)
-}
-
 // KeyInUse is a key and what depends on it: how many requests it served in the last 24 hours.
 type KeyInUse struct {
 	KeyRow
