@@ -2,8 +2,9 @@ package handlers
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -76,10 +77,10 @@ func (h *handler) changePassword(c echo.Context) error {
 
 func accountReturn(c echo.Context) string { return returnOr(c, views.AccountPath) }
 
-// counted picks the sentence for a number; many has a %d for it.
+// counted picks the words for a number; many may have a %d for it.
 func counted(n int, one, many string) string {
 	if n == 1 {
 		return one
 	}
-	return fmt.Sprintf(many, n)
+	return strings.ReplaceAll(many, "%d", strconv.Itoa(n))
 }

@@ -67,6 +67,12 @@ var routes = []route{
 	{get, "/key-policy/edit", may(account.ChangePolicy), (*handler).editKeyPolicyPage},
 	{post, "/key-policy/edit", may(account.ChangePolicy), (*handler).editKeyPolicy},
 
+	{get, "/key-owners", may(account.ReadKeys), (*handler).keyOwnersPage},
+	{get, "/key-owners/:id/transfer", may(account.TransferKey), (*handler).transferAllPage},
+	{post, "/key-owners/:id/transfer", may(account.TransferKey), (*handler).transferAll},
+	{get, "/key-owners/:id/revoke", may(account.RevokeKey), (*handler).revokeAllPage},
+	{post, "/key-owners/:id/revoke", may(account.RevokeKey), (*handler).revokeAll},
+
 	{get, "/account/api-keys", may(account.ReadKeys), (*handler).keysPage},
 	{get, exportKeysPath, may(account.ReadKeys), (*handler).exportKeys},
 	{get, "/account/api-keys/new", may(account.IssueKey), (*handler).newKeyPage},

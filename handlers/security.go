@@ -92,6 +92,8 @@ var patient = map[string]time.Duration{
 	exportAuditPath:             exportTakes,
 	apiExportAuditPath:          exportTakes,
 	exportKeysPath:              exportTakes,
+	"/key-owners/:id/transfer":  12 * time.Second,
+	"/key-owners/:id/revoke":    12 * time.Second,
 }
 
 func hurry(next echo.HandlerFunc) echo.HandlerFunc {

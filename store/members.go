@@ -162,11 +162,7 @@ func (s *Store) MembersWithRoles(ctx context.Context, orgID string, roles []acco
 // KeyOwners lists the members who own keys, by e-mail, at most 500.
 func (s *Store) KeyOwners(ctx context.Context, orgID string) ([]account.Person, error) {
 	var records []personRecord
-	// From owner to owner in the index, however many keys and members there are.
-	err := s.db.SelectContext(ctx, &records, `WITH RECURSIVE owners AS (
-			(SELECT owner_id FROM api_keys WHERE org_id = $1 ORDER BY owner_id LIMIT 1)
-			UNION ALL SELECT (SELECT owner_id FROM api_keys WHERE org_id = $1 AND owner_id > owners.owner_id ORDER BY owner_id LIMIT 1)
-			FROM owners WHERE owner_id IS NOT NULL)
+	err := s.db.SelectContext(ctx, &records, `WITH RECURSIVE `+ownerIDs+`
 		SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id IN (SELECT owner_id FROM owners) ORDER BY email LIMIT 500`, orgID)
 	return people(records), tidy(err)
 }

@@ -65,8 +65,7 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 		{&figures.Unused, `SELECT count(*) FROM api_keys k JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id
 			WHERE k.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2 AND k.created_at <= $3 AND u.idle_since <= $3`, []any{orgID, now, long}},
 		{&figures.Orphaned, `SELECT count(*) FROM members m JOIN api_keys k ON k.org_id = m.org_id AND k.owner_id = m.id
-			WHERE m.org_id = $1 AND m.status <> 'active'
-			AND (k.status IN ('enabled', 'disabled') AND k.expires_at > $2 OR k.status = 'rotated' AND k.grace_ends_at > $2)`, []any{orgID, now}},
+			WHERE m.org_id = $1 AND m.status <> 'active' AND ` + liveKey, []any{orgID, now}},
 		{&figures.Breaking, `SELECT sum(n)::bigint FROM (
 				SELECT count(*) AS n FROM api_keys k WHERE org_id = $1 AND status IN ('enabled', 'disabled') AND expires_at > $2 AND ` + breaks + `
 				UNION ALL SELECT count(*) FROM api_keys k WHERE org_id = $1 AND status = 'rotated' AND grace_ends_at > $2 AND ` + breaks + `) AS kinds`,

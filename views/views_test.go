@@ -136,6 +136,13 @@ func pages(role account.Role) map[string]templ.Component {
 		"docs":            APIDocsPage(someDocs(p)),
 		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),
 	}
+	owned := OwnedKeys{Page: p, Return: hostile, Owner: account.Person{ID: "m2", Name: hostile, Status: account.Suspended}, Enabled: 1204, Disabled: 1, InGrace: 1, Requests: 7, Busiest: someKeys(), People: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Problems: wrong}
+	idle, alone := owned, owned
+	idle.Enabled, idle.Disabled, idle.InGrace, alone.People, alone.Busiest = 0, 0, 0, nil, nil
+	out["owners"] = KeyOwnersPage(KeyOwnerList{Page: p, State: KeyOwnerState{Search: hostile, Left: true}, Owners: []KeyOwner{{Person: owned.Owner, Enabled: 1204, Live: 1206, LastUse: &noon}, {Person: account.Person{ID: "m3", Email: hostile, Status: account.Removed}}}, Newer: "n", Older: "o"})
+	out["owners, none fit"], out["owners, none yet"] = KeyOwnersPage(KeyOwnerList{Page: p, State: KeyOwnerState{Left: true}}), KeyOwnersPage(KeyOwnerList{Page: p})
+	out["transfer all"], out["transfer all, nobody there"], out["transfer all, none left"] = TransferAllKeys(owned), TransferAllKeys(alone), TransferAllKeys(idle)
+	out["revoke all"], out["revoke all, idle"], out["revoke all, none left"] = RevokeAllKeys(owned), RevokeAllKeys(alone), RevokeAllKeys(idle)
 	out["overview"] = OverviewPage(Overview{Page: p, ByStatus: map[apikey.Status]int64{apikey.Enabled: 1204}, Expiring: 9, Soon: someKeys(), Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}}})
 	out["overview, nothing soon"] = OverviewPage(Overview{Page: p, Usage: []apikey.DayUsage{{Day: noon}}})
 	out["overview, no keys"] = OverviewPage(Overview{Page: p, NoneYet: true, BaseURL: "https://api.example.com"})
@@ -235,7 +242,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
-		case name == "scopes", strings.HasPrefix(name, "profiles"), name == "members", name == "members, none fit", strings.HasPrefix(name, "audit"):
+		case name == "scopes", strings.HasPrefix(name, "owners"), strings.HasPrefix(name, "profiles"), name == "members", name == "members, none fit", strings.HasPrefix(name, "audit"):
 			fragment = "list"
 		case name == "member", name == "policy", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
 			name == "key", name == "key, judged", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):

@@ -28,7 +28,7 @@ func TestTheOverviewLeadsOn(t *testing.T) {
 			p.NoOverflow()
 			for _, label := range []string{"Expired", "Expiring within 30 days", "Owner has left"} {
 				p.Goto("/")
-				figure, _, _ := strings.Cut(strings.TrimSpace(p.Text(`.figures a:text("` + label + `")`)), "\n")
+				figure, _, _ := strings.Cut(strings.TrimSpace(p.Text(`.figures a:text("`+label+`")`)), "\n")
 				figure = strings.TrimSpace(strings.TrimSuffix(figure, label))
 				p.Click(`.figures a:text("` + label + `")`)
 				p.WaitFor("#keys")

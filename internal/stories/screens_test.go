@@ -48,6 +48,7 @@ func TestEveryScreenIsAccessibleAndFits(t *testing.T) {
 	s, owner := demonstration(t)
 	enabled, disabled := s.find(`status = 'enabled' AND expires_at > now() AND workspace_id IS NOT NULL`), s.find(`status = 'disabled'`)
 	inGrace, revoked := s.find(`status = 'rotated' AND grace_ends_at > now()`), s.find(`status = 'revoked'`)
+	owns := s.column(`SELECT owner_id FROM api_keys WHERE status = 'enabled' GROUP BY owner_id ORDER BY count(*) DESC LIMIT 1`)[0]
 	key := func(id string, change apikey.Change) string { return "/account/api-keys/" + id + "/" + string(change) }
 	screens := []struct {
 		name, path string
@@ -71,6 +72,10 @@ func TestEveryScreenIsAccessibleAndFits(t *testing.T) {
 		{"transfer", key(enabled, "transfer"), 200},
 		{"revoke-several", "/account/api-keys/revoke?id=" + enabled + "&id=" + disabled + "&id=" + revoked, 200},
 		{"conflict", key(revoked, apikey.Rotate), 409},
+		{"key-owners", "/key-owners", 200},
+		{"key-owners-nobody", "/key-owners?q=nobody+at+all", 200},
+		{"transfer-all", "/key-owners/" + owns + "/transfer", 200},
+		{"revoke-all", "/key-owners/" + owns + "/revoke", 200},
 		{"account", "/account", 200},
 		{"change-name", "/account/name", 200},
 		{"change-password", "/account/password", 200},

@@ -1,0 +1,136 @@
+package keyring
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/store"
+)
+
+// OwnerFilter is what the list of key owners is narrowed to.
+type OwnerFilter = store.OwnerFilter
+
+// OwnerPage is a part of the list of key owners, with the cursors of the pages beside it; "" where the list ends.
+type OwnerPage struct {
+	Rows           []store.OwnerRow
+	Next, Previous string
+}
+
+// KeyOwnerFigures lists the members who own keys, and their keys in figures. Errors: ErrCursor, and ErrNotFound for another
+// organisation's cursor.
+func (r *Keyring) KeyOwnerFigures(ctx context.Context, actor account.Actor, filter OwnerFilter, cursor string, limit int) (OwnerPage, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return OwnerPage{}, err
+	}
+	list := listID("key owners", filter)
+	at, err := r.cursors.open(actor.OrgID, list, cursor)
+	if err != nil {
+		return OwnerPage{}, err
+	}
+	page, err := r.store.KeyOwnerFigures(ctx, actor.OrgID, filter, at, limit)
+	if err != nil {
+		return OwnerPage{}, err
+	}
+	return OwnerPage{page.Rows, r.cursors.seal(actor.OrgID, list, page.Next), r.cursors.seal(actor.OrgID, list, page.Previous)}, nil
+}
+
+// OwnedKeys is a member, how many live keys they own, and the busiest of those in the last 24 hours.
+type OwnedKeys struct {
+	LiveKeys
+	Owner   account.Person
+	Busiest []KeyInUse
+}
+
+const busiestShown = 5
+
+// OwnedKeys looks at what would change if all of a member's live keys did; ErrNotFound for nobody of the organisation.
+func (r *Keyring) OwnedKeys(ctx context.Context, actor account.Actor, id string) (OwnedKeys, error) {
+	var o OwnedKeys
+	var err error
+	if o.Owner, err = r.Person(ctx, actor, id); err != nil {
+		return o, err
+	}
+	if o.LiveKeys, err = r.store.LiveKeysOf(ctx, actor.OrgID, o.Owner.ID); err != nil {
+		return o, err
+	}
+	ids, err := r.store.BusiestKeys(ctx, actor.OrgID, o.Owner.ID, r.store.Now().Add(-apikey.Day), busiestShown)
+	if err != nil {
+		return o, err
+	}
+	o.Busiest, err = r.KeysInUse(ctx, actor, ids)
+	slices.SortStableFunc(o.Busiest, func(a, b KeyInUse) int { return cmp.Compare(b.Requests24h, a.Requests24h) })
+	return o, err
+}
+
+// OwnersChange is what became of a member's live keys.
+type OwnersChange struct {
+	From    account.Person
+	To      account.Person // when they were transferred
+	Changed int
+	Status  int // stayed, since their status does not allow the change
+	Entrust int // stayed, since the actor may not give them to that owner: see ErrEntrust
+}
+
+// TransferAllKeys gives all live keys of a member to another in one transaction. Those that can't be, or may not be, stay.
+// Errors: ErrNotFound for nobody of the organisation; a MissingError for a new owner who may hold no keys; input.Problems
+// (ownerId).
+func (r *Keyring) TransferAllKeys(ctx context.Context, actor account.Actor, id, ownerID string) (OwnersChange, error) {
+	from, err := r.Person(ctx, actor, id)
+	if err != nil {
+		return OwnersChange{}, err
+	}
+	if err := reference("ownerId", &ownerID); err != nil {
+		return OwnersChange{}, err
+	}
+	if ownerID == from.ID {
+		return OwnersChange{}, input.Problems{"ownerId": "These keys are theirs already. Choose somebody else."}
+	}
+	var out OwnersChange
+	err = r.store.Mutate(ctx, actor, account.TransferKey, func(tx *store.Tx) ([]audit.Change, error) {
+		to, err := tx.KeyOwner(ownerID)
+		if err != nil {
+			return nil, err
+		}
+		out = OwnersChange{From: from, To: to}
+		return changeMany(tx, account.TransferKey, store.KeysOf{OwnerID: from.ID, Live: true}, func(key apikey.Key) (apikey.Key, error) {
+			switch {
+			case !key.StatusAt(tx.Now()).Allows(apikey.Transfer):
+				out.Status++
+			case !actor.MayEntrust(key.Scopes, to.Role):
+				out.Entrust++
+			default:
+				out.Changed++
+				key.OwnerID = to.ID
+			}
+			return key, nil
+		})
+	})
+	return out, err
+}
+
+// RevokeAllKeys revokes all live keys of a member in one transaction, those in their grace period too. Errors: ErrNotFound for
+// nobody of the organisation.
+func (r *Keyring) RevokeAllKeys(ctx context.Context, actor account.Actor, id string) (OwnersChange, error) {
+	owner, err := r.Person(ctx, actor, id)
+	if err != nil {
+		return OwnersChange{}, err
+	}
+	var out OwnersChange
+	err = r.store.Mutate(ctx, actor, account.RevokeKey, func(tx *store.Tx) ([]audit.Change, error) {
+		out = OwnersChange{From: owner}
+		return changeMany(tx, account.RevokeKey, store.KeysOf{OwnerID: owner.ID, Live: true}, func(key apikey.Key) (apikey.Key, error) {
+			if !key.StatusAt(tx.Now()).Allows(apikey.Revoke) {
+				out.Status++
+				return key, nil
+			}
+			out.Changed++
+			return changed(key, apikey.Revoke, tx.Now()), nil
+		})
+	})
+	return out, err
+}
