@@ -385,7 +385,7 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	issue := object{"name": "Described", "scopes": []string{"read:chat"}}
 	ids := map[string]string{"/v1/bias-profiles": profile, "/v1/workspaces": workspace, "/v1/processes": process, "/v1/members": s.org.Admin.MemberID}
 
-	bodies := map[string]any{"createBiasProfile": object{"name": "Described"}, "updateBiasProfile": object{"name": "x"}, "issueApiKey": issue, "issueProcessApiKey": issue, "updateApiKey": object{"name": "x"}, "verifyApiKey": object{"key": "x"}, "logIn": object{"email": "x", "password": "y"}}
+	bodies := map[string]any{"createWorkspace": object{"name": "Described"}, "updateWorkspace": object{"name": "x"}, "createProcess": object{"name": "Described", "workspaceId": workspace}, "updateProcess": object{"name": "x"}, "createBiasProfile": object{"name": "Described"}, "updateBiasProfile": object{"name": "x"}, "issueApiKey": issue, "issueProcessApiKey": issue, "updateApiKey": object{"name": "x"}, "verifyApiKey": object{"key": "x"}, "logIn": object{"email": "x", "password": "y"}}
 	for path, item := range openAPIDocument().Paths.Map() {
 		if !forPrograms(path) {
 			continue
@@ -451,6 +451,18 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	c.call(patch, "/v1/bias-profiles/"+profile, object{"categories": []object{{"name": "age"}}}).expect(t, "change a profile", 200, "")
 	c.call(patch, "/v1/bias-profiles/"+profile, object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
 	c.call(post, "/v1/bias-profiles", object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
+	for list, id := range map[string]string{"/v1/workspaces": workspace, "/v1/processes": process} {
+		again := object{"name": "Described"}
+		if list == "/v1/processes" {
+			again["workspaceId"] = workspace
+		}
+		c.call(post, list, again).expect(t, "a name that is taken", 409, "state_conflict")
+		c.call(patch, list+"/"+id, object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
+		c.call(patch, list+"/"+id, object{"archived": false}).expect(t, "restore", 200, "")
+		c.call(del, list+"/"+id, nil).expect(t, "delete what is in use", 409, "state_conflict")
+		again["name"] = "To be deleted"
+		c.call(del, list+"/"+c.call(post, list, again).text("id"), nil).expect(t, "delete", 204, "")
+	}
 	key := "/v1/api-keys/" + made.text("id")
 	c.call(patch, key, object{"status": "inactive", "biasProfileId": nil}).expect(t, "disable", 200, "")
 	c.call(get, key, nil).expect(t, "get", 200, "")
