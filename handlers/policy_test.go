@@ -19,7 +19,7 @@ import (
 
 // things makes one of everything that a path can name, in the actor's organisation, and returns their ids by the part of
 // the path before them.
-func things(t *testing.T, s *store.Store, ring *keyring.Keyring, who account.Actor) map[string]string {
+func things(t testing.TB, s *store.Store, ring *keyring.Keyring, who account.Actor) map[string]string {
 	t.Helper()
 	ids := map[string]string{"members": who.MemberID, "key-owners": who.MemberID}
 	key, _, err := ring.IssueKey(t.Context(), who, keyring.KeyDraft{Name: "walked", Scopes: []string{"read:chat"}})
