@@ -76,8 +76,9 @@ fuzz: generate ## Fuzz every parser of what comes from outside, each for FUZZTIM
 	done
 
 .PHONY: bench
-bench: generate node_modules/.installed ## Measure what a verification costs, and pages of a list of a million keys against those of a thousand; takes some minutes
+bench: generate node_modules/.installed ## Measure what a verification and an export cost, every page of a large organisation, and pages of a list of a million keys against those of a thousand; takes some minutes
 	go test -run '^$$' -bench . -benchtime 1x -timeout 30m ./internal/bench
+	go test -run '^$$' -bench Pages -benchtime 1x -timeout 30m ./handlers
 	go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./store
 
 .PHONY: lint

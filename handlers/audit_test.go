@@ -207,10 +207,14 @@ func TestExportsAreDefusedAndWhole(t *testing.T) {
 	if len(keys) != 1 || keys[0]["name"] != "'=cmd|' /C calc'!A0" || keys[0]["owner"] != s.org.Admin.Email || keys[0]["status"] != "Enabled" || keys[0]["ipAllowlist"] != "192.0.2.0/24" {
 		t.Errorf("the keys: %v", keys)
 	}
+	owners := rowsOf(t, support.get("/key-owners/export"))
+	if len(owners) != 1 || owners[0]["email"] != s.org.Admin.Email || owners[0]["enabled"] != "2" || owners[0]["live"] != "2" || len(rowsOf(t, support.get("/key-owners/export?left=1"))) != 0 {
+		t.Errorf("the key owners: %v", owners)
+	}
 	if head := support.send(http.MethodHead, "/audit-log/export?format=csv", nil, nil); head.status != 200 || head.body != "" || head.header.Get("Content-Disposition") == "" {
 		t.Errorf("HEAD: %d %v", head.status, head.header)
 	}
-	for _, bad := range []string{"/audit-log/export", "/audit-log/export?format=xml", "/audit-log/export?format=csv&what=x", "/account/api-keys/export?status=x"} {
+	for _, bad := range []string{"/audit-log/export", "/audit-log/export?format=xml", "/audit-log/export?format=csv&what=x", "/account/api-keys/export?status=x", "/key-owners/export?left=x"} {
 		if got := support.get(bad); got.status != 400 {
 			t.Errorf("%s: %d", bad, got.status)
 		}

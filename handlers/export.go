@@ -21,9 +21,10 @@ import (
 )
 
 const (
-	exportAuditPath    = views.AuditExportPath
-	exportKeysPath     = views.KeysExportPath
-	apiExportAuditPath = "/v1/audit-events/export"
+	exportAuditPath     = views.AuditExportPath
+	exportKeysPath      = views.KeysExportPath
+	exportKeyOwnersPath = views.KeyOwnersExportPath
+	apiExportAuditPath  = "/v1/audit-events/export"
 
 	exportTakes     = time.Hour        // at most, however patiently somebody reads it
 	exportStalls    = 15 * time.Second // until the next chunk must have gone out

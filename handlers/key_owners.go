@@ -11,7 +11,8 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-func (h *handler) keyOwnersPage(c echo.Context) error {
+// readKeyOwnerState reads the list's address; errList for what no link of ours says.
+func readKeyOwnerState(c echo.Context) (views.KeyOwnerState, error) {
 	var state views.KeyOwnerState
 	var search error
 	var known bool
@@ -20,7 +21,15 @@ func (h *handler) keyOwnersPage(c echo.Context) error {
 	sort := c.QueryParam("sort")
 	state.ByName = sort == "name"
 	if search != nil || !known || sort != "" && !state.ByName || len(state.Search) > 300 {
-		return errList
+		return state, errList
+	}
+	return state, nil
+}
+
+func (h *handler) keyOwnersPage(c echo.Context) error {
+	state, err := readKeyOwnerState(c)
+	if err != nil {
+		return err
 	}
 	model := views.KeyOwnerList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor")}
 	page, err := h.keyring.KeyOwnerFigures(c.Request().Context(), actorOf(c), keyring.OwnerFilter(state), model.Cursor, views.PageSizes[0])

@@ -68,6 +68,7 @@ var routes = []route{
 	{post, "/key-policy/edit", may(account.ChangePolicy), (*handler).editKeyPolicy},
 
 	{get, "/key-owners", may(account.ReadKeys), (*handler).keyOwnersPage},
+	{get, exportKeyOwnersPath, may(account.ReadKeys), (*handler).exportKeyOwners},
 	{get, "/key-owners/:id/transfer", may(account.TransferKey), (*handler).transferAllPage},
 	{post, "/key-owners/:id/transfer", may(account.TransferKey), (*handler).transferAll},
 	{get, "/key-owners/:id/revoke", may(account.RevokeKey), (*handler).revokeAllPage},

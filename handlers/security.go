@@ -92,6 +92,7 @@ var patient = map[string]time.Duration{
 	exportAuditPath:             exportTakes,
 	apiExportAuditPath:          exportTakes,
 	exportKeysPath:              exportTakes,
+	exportKeyOwnersPath:         exportTakes,
 	"/key-owners/:id/transfer":  12 * time.Second,
 	"/key-owners/:id/revoke":    12 * time.Second,
 }

@@ -74,3 +74,4 @@ WHERE log.org_id = audit_heads.org_id;
 CREATE INDEX audit_events_of_kind ON audit_events (org_id, subject_kind, seq DESC);
 CREATE INDEX audit_events_of_actors_action ON audit_events (org_id, actor_id, action, seq DESC);
 CREATE INDEX audit_events_of_nobody ON audit_events (org_id, actor_email, seq DESC) WHERE actor_id = '';
+CREATE INDEX audit_events_of_nobodys_action ON audit_events (org_id, actor_email, action, seq DESC) WHERE actor_id = '';

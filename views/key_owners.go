@@ -17,7 +17,15 @@ type KeyOwnerState struct {
 	ByName bool // else those with most keys to look at come first
 }
 
-func (s KeyOwnerState) at(cursor string) string {
+func (s KeyOwnerState) at(cursor string) string { return withQuery(KeyOwnersPath, s.query(cursor)) }
+
+// ExportPath is where the members that the state lets through are downloaded.
+func (s KeyOwnerState) ExportPath() string {
+	s.ByName = false // the file has an order of its own
+	return withQuery(KeyOwnersExportPath, s.query(""))
+}
+
+func (s KeyOwnerState) query(cursor string) url.Values {
 	q := url.Values{}
 	set := func(name, value string, on bool) {
 		if on {
@@ -28,10 +36,7 @@ func (s KeyOwnerState) at(cursor string) string {
 	set("left", "1", s.Left)
 	set("sort", "name", s.ByName)
 	set("cursor", cursor, cursor != "")
-	if len(q) == 0 {
-		return KeyOwnersPath
-	}
-	return KeyOwnersPath + "?" + q.Encode()
+	return q
 }
 
 // KeyOwnerList is a page of the members who own keys.

@@ -94,14 +94,6 @@ func (r *Keyring) Actors(ctx context.Context, actor account.Actor) ([]account.Pe
 	return seen(actor, account.ReadAudit, func() ([]account.Person, error) { return r.store.Actors(ctx, actor.OrgID) })
 }
 
-// exportBatch is how many rows of an export are read at once: few enough that one statement is quick and little is in
-// memory.
-const exportBatch = 500
-
-// Batches reads an export, a batch at a time and each in a statement of its own, so that nothing of the database is held
-// while whoever reads the export takes their time. It ends with an empty batch.
-type Batches[T any] func(context.Context) ([]T, error)
-
 // ExportEvents reads what happened in the organisation, oldest first and up to the newest event of this moment.
 func (r *Keyring) ExportEvents(ctx context.Context, actor account.Actor, filter audit.Filter) (Batches[audit.Event], error) {
 	if err := allow(actor, account.ReadAudit); err != nil {
@@ -118,25 +110,6 @@ func (r *Keyring) ExportEvents(ctx context.Context, actor account.Actor, filter 
 			span.After = events[len(events)-1].Seq
 		}
 		return events, err
-	}, nil
-}
-
-// ExportKeys reads the keys that a filter lets through, in the order in which they were made. One that is made or deleted
-// meanwhile may be missing.
-func (r *Keyring) ExportKeys(_ context.Context, actor account.Actor, filter apikey.Filter) (Batches[KeyRow], error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return nil, err
-	}
-	at, ended := apikey.Position{}, false
-	return func(ctx context.Context) ([]KeyRow, error) {
-		if ended {
-			return nil, nil
-		}
-		page, err := r.store.ListKeys(ctx, actor.OrgID, filter, apikey.Sort{By: apikey.ByCreation}, at, exportBatch)
-		if ended = page.Next == nil; !ended {
-			at = *page.Next
-		}
-		return page.Rows, err
 	}, nil
 }
 

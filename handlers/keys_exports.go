@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bufio"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,4 +46,32 @@ func keyCells(k keyring.KeyRow, now time.Time) []string {
 	return []string{k.ID, k.Name, k.Prefix, k.Signature, k.StatusAt(now).Label(), string(k.Environment), k.Owner.Email, string(k.Owner.Status), k.Creator.Email,
 		strings.Join(k.Scopes, " "), k.WorkspaceName, k.ProcessName, k.ProfileName, strings.Join(allowed, " "),
 		at(&k.CreatedAt), at(k.Use.At), at(&k.ExpiresAt), at(k.RotatedAt), at(k.GraceEndsAt), k.ReplacedBy, at(k.RevokedAt)}
+}
+
+// exportKeyOwners sends the list of key owners as CSV, narrowed as the page is.
+func (h *handler) exportKeyOwners(c echo.Context) error {
+	state, err := readKeyOwnerState(c)
+	if err != nil {
+		return err
+	}
+	next, err := h.keyring.ExportKeyOwners(c.Request().Context(), actorOf(c), keyring.OwnerFilter(state))
+	if err != nil {
+		return err
+	}
+	open := func(out *bufio.Writer) (sheet[keyring.OwnerRow], error) {
+		return openCSV(out, keyOwnerColumns, keyOwnerCells)
+	}
+	return stream(h, c, "moonlatch-key-owners-"+fileName(viewerOf(c).Organisation), format[keyring.OwnerRow]{csvMedia, "csv", open}, next)
+}
+
+// keyOwnerColumns are those of the export, in the order of keyOwnerCells.
+var keyOwnerColumns = []string{"id", "email", "name", "role", "status", "enabled", "expiringWithin30Days", "unusedFor90Days", "live", "lastUsedAt"}
+
+func keyOwnerCells(o keyring.OwnerRow) []string {
+	count := func(n int64) string { return strconv.FormatInt(n, 10) }
+	used := ""
+	if o.LastUse != nil {
+		used = o.LastUse.Format(time.RFC3339)
+	}
+	return []string{o.ID, o.Email, o.Name, string(o.Role), string(o.Status), count(o.Enabled), count(o.Expiring), count(o.Unused), count(o.Live), used}
 }
