@@ -19,7 +19,8 @@ func TestAnOwnerRunsTheirOrganisation(t *testing.T) {
 	for name, options := range looks {
 		for scripts, option := range map[string][]browsertest.Option{"": nil, "-without-javascript": {browsertest.NoJavaScript()}} {
 			t.Run(name+scripts, func(t *testing.T) {
-				runAnOrganisation(t, name+scripts, scripts == "", append(option, options...))
+				// What still moves into its place is half seen, and judged so.
+				runAnOrganisation(t, name+scripts, scripts == "", append(append(option, browsertest.ReducedMotion()), options...))
 			})
 		}
 	}
