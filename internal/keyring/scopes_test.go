@@ -323,3 +323,38 @@ func TestNoKeyIsGrantedAScopeThatWent(t *testing.T) {
 		}
 	}
 }
+
+// TestAKeyWaitsForAScopeThatIsGoing issues a key with a scope while another transaction, not committed yet, deletes it.
+func TestAKeyWaitsForAScopeThatIsGoing(t *testing.T) {
+	h := newHouse(t)
+	h.scope("read:going")
+	issued := make(chan error, 1)
+	err := h.store.Mutate(t.Context(), h.org.Owner, account.DeleteScope, func(tx *store.Tx) ([]audit.Change, error) {
+		if err := tx.DeleteScope("read:going"); err != nil {
+			return nil, err
+		}
+		go func() {
+			_, _, err := h.IssueKey(t.Context(), h.org.Owner, scoped("read:going"))
+			issued <- err
+		}()
+		for waits := 0; waits == 0; { // until it waits for this transaction
+			select {
+			case err := <-issued:
+				t.Errorf("it did not wait: %v", err)
+				issued <- err
+				return nil, nil
+			default:
+			}
+			if err := h.db.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waits); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-issued; input.ProblemsIn(err)["scopes"] == "" {
+		t.Errorf("a scope was granted that went: %v", err)
+	}
+}
