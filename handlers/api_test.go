@@ -252,6 +252,9 @@ func TestForeignIDsAnswerAsRandomOnes(t *testing.T) {
 		if r.method == patch {
 			body = object{"name": "x"}
 		}
+		if r.path == "/v1/members/:id" && r.method == patch {
+			body = object{"role": "support"}
+		}
 		theirs := c.call(r.method, strings.ReplaceAll(r.path, ":id", foreign.ID), body)
 		random := c.call(r.method, strings.ReplaceAll(r.path, ":id", uuid.NewString()), body)
 		nonsense := c.call(r.method, strings.ReplaceAll(r.path, ":id", "no-id"), body)

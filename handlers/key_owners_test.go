@@ -54,7 +54,9 @@ func TestEachNumberOfAnOwnerLeadsToTheKeysThatItCounts(t *testing.T) {
 func TestAllOfAnOwnersKeysAreTransferredOrRevokedInOneStep(t *testing.T) {
 	s := newSite(t)
 	ctx, admin, owner := t.Context(), s.org.Admin, s.org.Owner
-	path := func(change apikey.Change) string { return views.KeyOwnersPath + "/" + admin.MemberID + "/" + string(change) }
+	path := func(change apikey.Change) string {
+		return views.KeyOwnersPath + "/" + admin.MemberID + "/" + string(change)
+	}
 	for _, name := range []string{"one", "two", "three"} {
 		s.issue(name)
 	}
