@@ -81,6 +81,10 @@ bench: generate node_modules/.installed ## Measure what a verification and an ex
 	go test -run '^$$' -bench Pages -benchtime 1x -timeout 30m ./handlers
 	go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./store
 
+.PHONY: screenshots
+screenshots: generate node_modules/.installed $(test_packages) ## Take the pictures of the admin's guide anew, from the demonstration
+	MOONLATCH_SHOTS="$(CURDIR)/docs/images" go test -count=1 -run TestGuideShowsEveryScreen ./internal/stories
+
 .PHONY: lint
 lint: generate ## Look at the format and at what vet and the linters say
 	@unformatted=$$(gofmt -l cmd docs handlers internal migrations static store views); \

@@ -159,17 +159,28 @@ func (p *Page) storage() (stored Stored, err error) {
 // Screenshot takes a picture of the whole page into the folder that MOONLATCH_SHOTS names; without it, none.
 func (p *Page) Screenshot(name string) {
 	p.t.Helper()
+	p.shootWhereAsked(name, true)
+}
+
+// ScreenshotWindow is the same of what the window shows.
+func (p *Page) ScreenshotWindow(name string) {
+	p.t.Helper()
+	p.shootWhereAsked(name, false)
+}
+
+func (p *Page) shootWhereAsked(name string, whole bool) {
+	p.t.Helper()
 	folder := os.Getenv("MOONLATCH_SHOTS")
 	if folder == "" {
 		return
 	}
-	if _, err := p.shoot(folder, name); err != nil {
+	if _, err := p.shoot(folder, name, whole); err != nil {
 		p.t.Errorf("screenshot %s: %v", name, err)
 	}
 }
 
-func (p *Page) shoot(folder, name string) (string, error) {
-	picture, err := call(p, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: new(true)})
+func (p *Page) shoot(folder, name string, whole bool) (string, error) {
+	picture, err := call(p, page.CaptureScreenshot, page.CaptureScreenshotParams{CaptureBeyondViewport: &whole})
 	if err != nil {
 		return "", err
 	}

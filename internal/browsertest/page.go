@@ -498,7 +498,7 @@ func (p *Page) fail(format string, args ...any) {
 	p.t.Helper()
 	var title string
 	_ = p.eval("document.title", &title)
-	shot, err := p.shoot(cmp.Or(os.Getenv("MOONLATCH_SHOTS"), filepath.Join(os.TempDir(), "moonlatch-shots")), "failed "+p.t.Name())
+	shot, err := p.shoot(cmp.Or(os.Getenv("MOONLATCH_SHOTS"), filepath.Join(os.TempDir(), "moonlatch-shots")), "failed "+p.t.Name(), true)
 	if err != nil {
 		shot = "none: " + err.Error()
 	}
