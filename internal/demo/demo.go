@@ -166,79 +166,61 @@ func (f *filler) as(handle string) (account.Actor, error) {
 
 // changeStaff lets people go and asks others to come. Of two invitations one is too old.
 func (f *filler) changeStaff() {
-	byFounder := func(do func(account.Actor) error) func() error {
-		return func() error {
-			actor, err := f.as(founder)
-			if err != nil {
-				return err
-			}
-			return do(actor)
-		}
-	}
 	for _, d := range departures {
-		f.at(d.ago, byFounder(func(actor account.Actor) error {
+		f.at(d.ago, f.by(founder, func(actor account.Actor) error {
 			_, err := f.keyring.ChangeMember(f.ctx, actor, f.staff[d.handle].actor.MemberID, keyring.MemberEdit{Status: d.status})
 			return err
 		}))
 	}
 	for _, i := range invited {
-		f.at(i.ago, byFounder(func(actor account.Actor) error {
+		f.at(i.ago, f.by(founder, func(actor account.Actor) error {
 			_, _, err := f.keyring.Invite(f.ctx, actor, i.handle+domain, string(i.role))
 			return err
 		}))
 	}
 }
 
-// furnish makes what keys belong to and carry.
+// by is what somebody does at work.
+func (f *filler) by(handle string, do func(account.Actor) error) func() error {
+	return func() error {
+		actor, err := f.as(handle)
+		if err != nil {
+			return err
+		}
+		return do(actor)
+	}
+}
+
+// furnish makes what keys belong to and carry, and says what they may be.
 func (f *filler) furnish() {
 	for _, w := range workspaces {
-		f.at(founded-days(1), func() error {
-			actor, err := f.as(founder)
-			if err != nil {
-				return err
-			}
+		f.at(founded-days(1), f.by(founder, func(actor account.Actor) error {
 			made, err := f.keyring.CreateWorkspace(f.ctx, actor, w.name)
 			f.ids[w.name] = made.ID
 			return err
-		})
+		}))
 		if w.archived > 0 {
-			f.at(w.archived, func() error {
-				actor, err := f.as(founder)
-				if err != nil {
-					return err
-				}
-				_, err = f.keyring.EditWorkspace(f.ctx, actor, f.ids[w.name], archive)
+			f.at(w.archived, f.by(founder, func(actor account.Actor) error {
+				_, err := f.keyring.EditWorkspace(f.ctx, actor, f.ids[w.name], archive)
 				return err
-			})
+			}))
 		}
 	}
 	for _, p := range processes {
-		f.at(founded-days(2), func() error {
-			actor, err := f.as(founder)
-			if err != nil {
-				return err
-			}
+		f.at(founded-days(2), f.by(founder, func(actor account.Actor) error {
 			made, err := f.keyring.CreateProcess(f.ctx, actor, f.ids[p.workspace], p.name)
 			f.ids[p.name] = made.ID
 			return err
-		})
+		}))
 		if p.archived > 0 {
-			f.at(p.archived, func() error {
-				actor, err := f.as(founder)
-				if err != nil {
-					return err
-				}
-				_, err = f.keyring.EditProcess(f.ctx, actor, f.ids[p.name], archive)
+			f.at(p.archived, f.by(founder, func(actor account.Actor) error {
+				_, err := f.keyring.EditProcess(f.ctx, actor, f.ids[p.name], archive)
 				return err
-			})
+			}))
 		}
 	}
 	for _, p := range profiles {
-		f.at(founded-days(3), func() error {
-			actor, err := f.as(founder)
-			if err != nil {
-				return err
-			}
+		f.at(founded-days(3), f.by(founder, func(actor account.Actor) error {
 			draft := keyring.ProfileDraft{Name: p.Name, Description: p.Description, DefaultThreshold: strconv.Itoa(p.DefaultThreshold)}
 			for _, c := range p.Categories {
 				draft.Categories = append(draft.Categories, keyring.CategoryDraft{Name: c.Name, Enabled: c.Enabled, Threshold: strconv.Itoa(c.Threshold), Action: string(c.Action)})
@@ -246,19 +228,22 @@ func (f *filler) furnish() {
 			made, err := f.keyring.CreateProfile(f.ctx, actor, draft)
 			f.ids[made.Name] = made.ID
 			return err
-		})
+		}))
 	}
-}
-
-// add makes something that is chosen by name, and remembers its id.
-func (f *filler) add(who string, action account.Action, kind string, facts audit.Facts, insert func(*store.Tx) (store.Choice, error)) error {
-	actor, err := f.as(who)
-	if err != nil {
+	for _, s := range scopes {
+		f.at(founded-days(4), f.by(founder, func(actor account.Actor) error {
+			_, err := f.keyring.CreateScope(f.ctx, actor, s.name, s.description)
+			return err
+		}))
+		if s.retired > 0 {
+			f.at(s.retired, f.by(founder, func(actor account.Actor) error {
+				_, err := f.keyring.EditScope(f.ctx, actor, s.name, keyring.ScopeEdit{Retired: new(true)})
+				return err
+			}))
+		}
+	}
+	f.at(tightened, f.by(founder, func(actor account.Actor) error {
+		_, _, err := f.keyring.ChangePolicy(f.ctx, actor, policy)
 		return err
-	}
-	return f.store.Mutate(f.ctx, actor, action, func(tx *store.Tx) ([]audit.Change, error) {
-		made, err := insert(tx)
-		f.ids[made.Name] = made.ID
-		return []audit.Change{{Subject: audit.Subject{Kind: kind, ID: made.ID, Name: made.Name}, After: facts}}, err
-	})
+	}))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
 )
 
 // employee is a member, with where they work from. Addresses are of the ranges for documentation (RFC 5737, RFC 3849),
@@ -95,6 +96,21 @@ var processes = []struct {
 	{"Chat assistant", "Customer care", 0},
 	{"Telephone menu", "Customer care", days(75)},
 }
+
+// scopes are the organisation's own, beside those that every organisation begins with. A retired one was retired so long ago.
+var scopes = []struct {
+	name, description string
+	retired           time.Duration
+}{
+	{name: "read:orders", description: "List and read orders"},
+	{name: "write:orders", description: "Place, change and cancel orders"},
+	{name: "read:recommendations", description: "Ask for recommendations of the first model", retired: 60 * apikey.Day},
+}
+
+// The policy was tightened so long ago. Some keys are older than its rules and break them.
+const tightened = 12 * apikey.Day
+
+var policy = keyring.PolicyDraft{Version: 1, LongestDays: "180", DefaultDays: "90", GraceSeconds: "604800", UnusedDays: "120", Confirmed: true}
 
 var profiles = []apikey.Profile{
 	{Name: "Balanced", Description: "For what customers see: blocks what is clearly biased, flags what may be.", DefaultThreshold: apikey.DefaultThreshold,
