@@ -134,11 +134,11 @@ func readListState(c echo.Context) (views.ListState, error) {
 	if state.Size == 0 {
 		state.Size = views.PageSizes[0]
 	}
-	var graceKnown, orphanedKnown, breakingKnown bool
-	state.InGrace, graceKnown = ticked(c.QueryParam("grace"))
+	var liveKnown, orphanedKnown, breakingKnown bool
+	state.Live, liveKnown = ticked(c.QueryParam("live"))
 	state.Orphaned, orphanedKnown = ticked(c.QueryParam("orphaned"))
 	state.BreaksPolicy, breakingKnown = ticked(c.QueryParam("breaking"))
-	if search != nil || !graceKnown || !orphanedKnown || !breakingKnown || !known || !sizeKnown || !expiresKnown || !unusedKnown || len(state.Search) > 300 ||
+	if search != nil || !liveKnown || !orphanedKnown || !breakingKnown || !known || !sizeKnown || !expiresKnown || !unusedKnown || len(state.Search) > 300 ||
 		!slices.Contains(views.PageSizes, state.Size) ||
 		state.Status != "" && !slices.Contains(apikey.Statuses, state.Status) ||
 		state.Environment != "" && !slices.Contains(apikey.Environments, state.Environment) {

@@ -210,7 +210,6 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		AND ($11::timestamptz IS NULL OR u.idle_since <= $11::timestamptz AND k.created_at <= $11::timestamptz)
 		AND ($20::uuid[] IS NULL OR k.owner_id = ANY ($20::uuid[]))
 		AND (NOT $21 OR k.status IN ('enabled', 'disabled') AND k.expires_at > $3::timestamptz OR k.status = 'rotated' AND k.grace_ends_at > $3::timestamptz)
-		AND (NOT $26 OR k.status = 'rotated' AND k.grace_ends_at > $3::timestamptz)
 		AND (NOT $22 OR k.expires_at - k.created_at > $23 * interval '1 second' OR $24 AND k.ip_allowlist = '{}' OR $25 AND k.workspace_id IS NULL)
 		AND (` + search + `)
 		AND ($16 = '' OR (` + by.column + `, ` + by.id + `) ` + compare + ` (nullif($17, '')::` + by.cast + `, nullif($16, '')::uuid))` + order + `)`
@@ -242,7 +241,7 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		orgID, f.Status, now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
 		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, pattern, low, high,
 		at.ID, at.Value, limit+1, pq.Array(owners), pq.Array(departed),
-		f.Orphaned || f.BreaksPolicy, f.BreaksPolicy, policy.LongestLifetime.Seconds(), policy.RequireAllowlist, policy.RequireWorkspace, f.InGrace)
+		f.Live || f.Orphaned || f.BreaksPolicy, f.BreaksPolicy, policy.LongestLifetime.Seconds(), policy.RequireAllowlist, policy.RequireWorkspace)
 	if err != nil {
 		return KeyPage{}, tidy(err)
 	}

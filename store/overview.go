@@ -9,7 +9,7 @@ import (
 // KeyFigures counts an organisation's keys, each figure those that ListKeys finds by a filter.
 type KeyFigures struct {
 	ByStatus map[apikey.Status]int64 // Filter.Status; every status is there
-	InGrace  int64                   // Filter.InGrace
+	InGrace  int64                   // Rotated, and Filter.Live
 	Expiring int64                   // Filter.ExpiresWithin SoonDays
 	Unused   int64                   // Filter.Status Enabled and Filter.UnusedFor LongDays
 	Orphaned int64                   // Filter.Orphaned

@@ -69,7 +69,7 @@ func judged(t *testing.T, s *store.Store, org storetest.Org, start time.Time) ma
 	return keys
 }
 
-// TestBrokenPolicyInSQLIsBrokenPolicyInGo asks for the keys that break a policy, and for those whose owner has left, at the
+// TestBrokenPolicyInSQLIsBrokenPolicyInGo asks for the live keys, for those that break a policy, and for those whose owner has left, at the
 // boundaries of lifetimes and of time, and holds the list and the counts to what the rules in Go say.
 func TestBrokenPolicyInSQLIsBrokenPolicyInGo(t *testing.T) {
 	s := storetest.New(t)
@@ -96,8 +96,11 @@ func TestBrokenPolicyInSQLIsBrokenPolicyInGo(t *testing.T) {
 		for _, now := range []time.Time{start, start.Add(apikey.Day - time.Microsecond), start.Add(apikey.Day), start.Add(30*apikey.Day - time.Microsecond),
 			start.Add(30 * apikey.Day), start.Add(30*apikey.Day + time.Microsecond)} {
 			s.Now = func() time.Time { return now }
-			var breaking, orphaned []string
+			var live, breaking, orphaned []string
 			for id, key := range keys {
+				if key.LiveAt(now) {
+					live = append(live, id)
+				}
 				if key.LiveAt(now) && len(policy.Broken(key)) > 0 {
 					breaking = append(breaking, id)
 				}
@@ -108,7 +111,7 @@ func TestBrokenPolicyInSQLIsBrokenPolicyInGo(t *testing.T) {
 			for _, c := range []struct {
 				filter apikey.Filter
 				want   []string
-			}{{apikey.Filter{BreaksPolicy: true}, breaking}, {apikey.Filter{Orphaned: true}, orphaned}} {
+			}{{apikey.Filter{Live: true}, live}, {apikey.Filter{BreaksPolicy: true}, breaking}, {apikey.Filter{Orphaned: true}, orphaned}} {
 				page, err := s.ListKeys(t.Context(), org.ID, c.filter, apikey.Newest, apikey.Position{}, 50)
 				var got []string
 				for _, row := range page.Rows {

@@ -31,7 +31,7 @@ func (m KeyList) chips() []chip {
 	add(s.ProcessID != "", "Process: "+labelOf(m.Processes, s.ProcessID), func(r *ListState) { r.ProcessID = "" })
 	add(s.ExpiresWithin > 0, "Expires within "+ui.Count(int64(s.ExpiresWithin), "day"), func(r *ListState) { r.ExpiresWithin = 0 })
 	add(s.UnusedFor > 0, "Unused for "+ui.Count(int64(s.UnusedFor), "day"), func(r *ListState) { r.UnusedFor = 0 })
-	add(s.InGrace, "Rotated, and still works", func(r *ListState) { r.InGrace = false })
+	add(s.Live, "Live: works, or can be enabled", func(r *ListState) { r.Live = false })
 	add(s.Orphaned, "Live, and the owner has left", func(r *ListState) { r.Orphaned = false })
 	add(s.BreaksPolicy, "Live, and breaks the key policy", func(r *ListState) { r.BreaksPolicy = false })
 	return out

@@ -8,7 +8,7 @@ import (
 )
 
 // ListState is what the list's address says, already recognised. The query's names: q, status, owner, environment,
-// scope, profile, workspace, process, expires, unused, grace, orphaned, breaking, sort, size; and cursor, which is the page's and not the state's.
+// scope, profile, workspace, process, expires, unused, live, orphaned, breaking, sort, size; and cursor, which is the page's and not the state's.
 type ListState struct {
 	apikey.Filter
 	Process string      // the id of the process whose list it is; empty for the list of all keys. It is in the path, not the query
@@ -48,7 +48,7 @@ func (s ListState) Query() url.Values {
 	set("process", s.ProcessID)
 	days("expires", s.ExpiresWithin)
 	days("unused", s.UnusedFor)
-	flag("grace", s.InGrace)
+	flag("live", s.Live)
 	flag("orphaned", s.Orphaned)
 	flag("breaking", s.BreaksPolicy)
 	if s.Sort.By != "" && s.Sort != apikey.Newest {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/views/ui"
 )
@@ -39,7 +40,9 @@ func (m Member) keysCounted() string {
 	return ui.Number(int64(m.LiveKeys))
 }
 
-func (m Member) keysPath() string { return KeysPath + "?" + url.Values{"owner": {m.ID}}.Encode() }
+func (m Member) keysPath() string {
+	return ListState{Filter: apikey.Filter{OwnerID: m.ID, Live: true}}.Path()
+}
 
 func memberDot(s account.Status) string {
 	switch s {

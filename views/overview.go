@@ -51,6 +51,6 @@ func (m Overview) concerns() []figure {
 		figureOf(m.Unused, fmt.Sprintf("Unused for %d days", apikey.LongDays), apikey.Filter{Status: apikey.Enabled, UnusedFor: apikey.LongDays}, apikey.Sort{By: apikey.ByUse}),
 		figureOf(m.Orphaned, "Owner has left", apikey.Filter{Orphaned: true}, apikey.Newest),
 		figureOf(m.Breaking, "Outside the key policy", apikey.Filter{BreaksPolicy: true}, apikey.Newest),
-		figureOf(m.InGrace, "Rotated, still working", apikey.Filter{InGrace: true}, apikey.Newest),
+		figureOf(m.InGrace, "Rotated, still working", apikey.Filter{Status: apikey.Rotated, Live: true}, apikey.Newest),
 	}
 }

@@ -84,7 +84,7 @@ func (m ScopeList) menu(s CataloguedScope) []ui.MenuItem {
 func (s CataloguedScope) keysPath() string { return keysWith(s.Name) }
 
 func keysWith(scope string) string {
-	return ListState{Filter: apikey.Filter{Scope: scope}}.Path()
+	return ListState{Filter: apikey.Filter{Scope: scope, Live: true}}.Path()
 }
 
 // held says how many keys hold a scope, of those that are live.

@@ -17,7 +17,7 @@ type Filter struct {
 	ProcessID     string
 	ExpiresWithin int  // days from now; a key that has died does not count
 	UnusedFor     int  // days
-	InGrace       bool // rotated, and still accepted
+	Live          bool // works, or could be made to: see Key.LiveAt
 	Orphaned      bool // live, and of an owner who was suspended or removed
 	BreaksPolicy  bool // live, and not as the organisation's policy asks of new keys
 }

@@ -92,7 +92,7 @@ func TestEveryFigureIsWhatItsListShows(t *testing.T) {
 			}
 			figures := map[apikey.Filter]int64{
 				{ExpiresWithin: 30}: o.Expiring, {Status: apikey.Enabled, UnusedFor: 90}: o.Unused, {Orphaned: true}: o.Orphaned,
-				{BreaksPolicy: true}: o.Breaking, {InGrace: true}: o.InGrace, {}: o.Keys(),
+				{BreaksPolicy: true}: o.Breaking, {Status: apikey.Rotated, Live: true}: o.InGrace, {}: o.Keys(),
 			}
 			for _, status := range apikey.Statuses {
 				figures[apikey.Filter{Status: status}] = o.ByStatus[status]

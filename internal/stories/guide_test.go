@@ -46,7 +46,7 @@ func TestGuideShowsEveryScreen(t *testing.T) {
 			t.Errorf("the guide's picture is missing: %v", err)
 		}
 	}
-	p := browsertest.Open(t, s.URL, browsertest.Width(1280))
+	p := browsertest.Open(t, s.URL, browsertest.Width(1440))
 	s.signIn(p, owner.Email, owner.Password)
 	for name, path := range screens {
 		if !slices.Contains(shown, name) {
