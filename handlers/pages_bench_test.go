@@ -58,15 +58,13 @@ func BenchmarkPages(b *testing.B) {
 			small = append(small, worlds["small"].time(worlds["small"].paths[i]))
 			large = append(large, worlds["large"].time(path))
 		}
-		slices.Sort(small)
-		slices.Sort(large)
-		results = append(results, result{worlds["large"].names[i], small[3], large[3]})
+		results = append(results, result{worlds["large"].names[i], slices.Min(small), slices.Min(large)}) // the rest is what else the machine does
 	}
 	slices.SortFunc(results, func(x, y result) int { return cmp.Compare(y.large, x.large) })
 	for b.Loop() {
 	}
 	for _, r := range results {
-		b.Logf("%7.1f ms  %7.1f ms small  ×%.1f  %s", float64(r.large.Microseconds())/1000, float64(r.small.Microseconds())/1000, float64(r.large)/float64(r.small), r.path)
+		fmt.Printf("%7.1f ms  %7.1f ms small  ×%.1f  %s\n", float64(r.large.Microseconds())/1000, float64(r.small.Microseconds())/1000, float64(r.large)/float64(r.small), r.path)
 	}
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(results[0].large.Microseconds())/1000, "ms_slowest")
