@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/lib/pq"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/audit"
@@ -94,8 +93,8 @@ func fillEvents(t testing.TB, db *sql.DB, org Org, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied, err := tx.Prepare(pq.CopyIn("audit_events", "org_id", "seq", "id", "at", "action", "actor_id", "actor_email", "actor_role", "session_id", "key_id", "address",
-		"user_agent", "subject_kind", "subject_id", "subject_name", "before", "after", "prev_hash", "hash"))
+	copied, err := tx.Prepare(`COPY audit_events (org_id, seq, id, at, action, actor_id, actor_email, actor_role, session_id, key_id, address,
+		user_agent, subject_kind, subject_id, subject_name, before, after, prev_hash, hash) FROM STDIN`)
 	if err != nil {
 		t.Fatal(err)
 	}
