@@ -449,6 +449,13 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	}
 	c.call(del, "/v1/bias-profiles/"+profile, nil).expect(t, "delete a profile in use", 409, "state_conflict")
 	c.call(patch, "/v1/bias-profiles/"+profile, object{"categories": []object{{"name": "age"}}}).expect(t, "change a profile", 200, "")
+	c.call(post, "/v1/scopes", object{"name": "read:described"}).expect(t, "add a scope", 201, "")
+	c.call(post, "/v1/scopes", object{"name": "read:described"}).expect(t, "add it again", 409, "state_conflict")
+	c.call(get, "/v1/scopes/read:described", nil).expect(t, "a scope", 200, "")
+	c.call(patch, "/v1/scopes/read:described", object{"description": "Described"}).expect(t, "describe a scope", 200, "")
+	c.call(patch, "/v1/scopes/read:nothing", object{"description": "x"}).expect(t, "describe none", 404, "not_found")
+	c.call(del, "/v1/scopes/read:chat", nil).expect(t, "delete a scope that keys hold", 409, "state_conflict")
+	c.call(del, "/v1/scopes/read:described", nil).expect(t, "delete a scope", 204, "")
 	c.call(patch, "/v1/bias-profiles/"+profile, object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
 	c.call(post, "/v1/bias-profiles", object{"name": "Described"}).expect(t, "a name that is taken", 409, "state_conflict")
 	for list, id := range map[string]string{"/v1/workspaces": workspace, "/v1/processes": process} {
