@@ -50,10 +50,10 @@ func TestEveryFigureOfTheOverviewLeadsToWhatItCounts(t *testing.T) {
 			t.Errorf("%s shows %s keys, and the figure says %s", f[1], n, f[2])
 		}
 	}
-	if strings.Contains(page.body, "Create API key") {
+	if strings.Contains(page.body, "Create new API key") {
 		t.Error("support sees a button that is not theirs")
 	}
-	if !strings.Contains(s.as(admin).get(views.HomePath).body, "Create API key") {
+	if !strings.Contains(s.as(admin).get(views.HomePath).body, "Create new API key") {
 		t.Error("an admin can't begin here")
 	}
 }
