@@ -136,6 +136,11 @@ var formulas = map[string]bool{
 }
 
 func TestCellsThatLookLikeFormulasAreDefused(t *testing.T) {
+	for _, sly := range []string{"\ufe66cmd", "\ufe62 1", "\ufe63 1", "\ufe6bx", "\u22121", "\ufe0f=1", " \u200b＝1"} {
+		if defuse(sly) != "'"+sly {
+			t.Errorf("%q becomes %q", sly, defuse(sly))
+		}
+	}
 	for cell, is := range formulas {
 		if want := map[bool]string{true: "'" + cell, false: cell}[is]; defuse(cell) != want {
 			t.Errorf("%q becomes %q", cell, defuse(cell))

@@ -100,8 +100,10 @@ func (h *handler) fail(err error, c echo.Context) {
 		failure.Roles = account.RolesFor(forbidden.action)
 		failure.Ask, _ = h.keyring.Owners(c.Request().Context(), actorOf(c)) // the page says it without names too
 	}
-	if err := h.saveCookie(c); err != nil { // the page matters more
-		h.log.Error("cookie not saved", "error", err, "request", requestID(c))
+	if failure.Status != http.StatusServiceUnavailable { // the cookie is in the same database, which would be waited for once more
+		if err := h.saveCookie(c); err != nil { // the page matters more
+			h.log.Error("cookie not saved", "error", err, "request", requestID(c))
+		}
 	}
 	if err := h.draw(c, failure.Status, views.ErrorPage(failure)); err != nil {
 		h.log.Error("error page failed", "error", err, "request", requestID(c))

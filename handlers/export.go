@@ -13,8 +13,10 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
@@ -208,13 +210,14 @@ func (s *csvSheet[T]) end(rows int64) error {
 	return s.Error()
 }
 
-// defuse puts an apostrophe before what a spreadsheet might take for a formula: what starts with one of these signs, or
-// with their full-width forms, be it after blanks or characters that can't be seen.
+// defuse puts an apostrophe before what a spreadsheet might take for a formula: what starts with one of these signs in
+// whatever width or size Unicode has them, be it after blanks, marks or characters that can't be seen.
 func defuse(cell string) string {
 	start := strings.TrimLeftFunc(cell, func(r rune) bool {
-		return r != '\t' && r != '\r' && r != '\n' && (unicode.IsSpace(r) || unicode.Is(unicode.C, r))
+		return r != '\t' && r != '\r' && r != '\n' && (unicode.IsSpace(r) || unicode.In(r, unicode.C, unicode.M))
 	})
-	if strings.IndexFunc(start, func(r rune) bool { return strings.ContainsRune("=+-@\t\r\n＝＋－＠", r) }) == 0 {
+	first, _ := utf8.DecodeRuneInString(start)
+	if start != "" && strings.ContainsAny(norm.NFKC.String(string(first)), "=+-@\t\r\n\u2212") {
 		return "'" + cell
 	}
 	return cell

@@ -117,6 +117,9 @@ func takingKeys(list []keyring.Choice) []keyring.Choice {
 	return slices.DeleteFunc(slices.Clone(list), func(choice keyring.Choice) bool { return choice.Archived })
 }
 
+// listNames are what the list's address may say beside its place in the list.
+var listNames = []string{"q", "status", "owner", "environment", "scope", "profile", "workspace", "process", "expires", "unused", "live", "orphaned", "breaking", "sort", "size", "format"}
+
 // readListState reads the list's address; errList for what no link of ours says.
 func readListState(c echo.Context) (views.ListState, error) {
 	state := views.ListState{Filter: apikey.Filter{

@@ -14,6 +14,9 @@ import (
 // exportKeys sends the list of keys as CSV, narrowed as the page is. What is shown once is in no list.
 func (h *handler) exportKeys(c echo.Context) error {
 	state, err := readListState(c)
+	if err == nil && knownQuery(c, listNames...) != nil { // a slip of a filter's name would export everything
+		err = errList
+	}
 	if err != nil {
 		return err
 	}
@@ -51,6 +54,9 @@ func keyCells(k keyring.KeyRow, now time.Time) []string {
 // exportKeyOwners sends the list of key owners as CSV, narrowed as the page is.
 func (h *handler) exportKeyOwners(c echo.Context) error {
 	state, err := readKeyOwnerState(c)
+	if err == nil && knownQuery(c, "q", "left", "sort", "format") != nil {
+		err = errList
+	}
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"github.com/labstack/echo/v4"
 
@@ -102,9 +103,14 @@ func viewerOf(c echo.Context) views.Viewer {
 func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
 
 // visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear, and
-// holds no key: it is stored.
+// holds no key and nothing that turns or hides the text beside it: it is stored and shown.
 func visitor(c echo.Context) keyring.Visitor {
-	agent := apikey.Redact(c.Request().UserAgent())
+	agent := strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.Cc, unicode.Cf) {
+			return -1
+		}
+		return r
+	}, apikey.Redact(c.Request().UserAgent()))
 	return keyring.Visitor{Address: c.RealIP(), UserAgent: strings.ToValidUTF8(agent[:min(len(agent), 300)], "")}
 }
 

@@ -25,7 +25,7 @@ func (m Failure) words() (title, sentence string) {
 	case http.StatusTooManyRequests:
 		return "Too much at once", "Wait a moment, and try again."
 	case http.StatusServiceUnavailable:
-		return "Moonlatch is catching its breath", "The database does not answer. Nothing is lost, and this works again by itself as soon as it does."
+		return "Moonlatch is catching its breath", "The database does not answer. This works again by itself as soon as it does. If you were changing something, look whether it was done before you do it once more."
 	}
 	return "Something went wrong here", "The fault is ours, not yours. What you asked for was not done. Try again; if it stays, tell whoever runs this server."
 }

@@ -31,7 +31,7 @@ func (r *Keyring) RenameSelf(ctx context.Context, actor account.Actor, name stri
 }
 
 // ChangePassword gives the actor another password and ends their other sessions, of browsers and of programs. It returns
-// how many of those were in use. The password that they have is asked for, and counted, as signing in does. Errors:
+// how many of those were in use. The password that they have is asked for, and attempts are counted. Errors:
 // input.Problems (currentPassword, newPassword), *LockedError, ErrUnavailable.
 func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, current, next string) (int, error) {
 	membership, err := r.Membership(ctx, actor)
@@ -39,9 +39,9 @@ func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, curre
 		return 0, err
 	}
 	problems := input.Problems{}
-	member, err := r.authenticate(ctx, Visitor{actor.Address, actor.UserAgent}, actor.Email, current)
+	member, err := r.confirm(ctx, actor, current)
 	switch {
-	case errors.Is(err, ErrCredentials) || err == nil && member.ID != actor.MemberID:
+	case errors.Is(err, ErrCredentials):
 		problems["currentPassword"] = wrongPassword
 	case err != nil:
 		return 0, err
@@ -73,6 +73,27 @@ func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, curre
 		return 0, input.Problems{"currentPassword": wrongPassword}
 	}
 	return live, err
+}
+
+// confirm returns the actor's credentials if this is their password; ErrCredentials, *LockedError. Its attempts are counted
+// apart from those to sign in: whoever locks the account from outside does not keep its owner from changing the password.
+func (r *Keyring) confirm(ctx context.Context, actor account.Actor, password string) (store.Credentials, error) {
+	subject := "password of " + actor.MemberID
+	if err := r.countAttempts(ctx, []attemptLimit{{subject, attemptsPerAccount}}); err != nil {
+		return store.Credentials{}, err
+	}
+	member, err := r.store.CredentialsByEmail(ctx, actor.Email)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return store.Credentials{}, err
+	}
+	matches, err := r.passwords.matches(ctx, password, member.PasswordHash)
+	if err != nil {
+		return store.Credentials{}, err
+	}
+	if !matches || member.ID != actor.MemberID {
+		return store.Credentials{}, ErrCredentials
+	}
+	return member, r.store.ForgetAttempts(ctx, subject)
 }
 
 const wrongPassword = "This is not your password."

@@ -103,7 +103,8 @@ func TestAPasswordThatWillNotDoChangesNothing(t *testing.T) {
 	}
 }
 
-func TestGuessingTheCurrentPasswordIsLimitedAsSigningInIs(t *testing.T) {
+// Guesses at the current password are limited, and apart from guesses at the door: neither keeps somebody from the other.
+func TestGuessingTheCurrentPasswordIsLimited(t *testing.T) {
 	h := newHouse(t)
 	here := h.signedIn(h.org.Member)
 	for range 10 {
@@ -115,8 +116,18 @@ func TestGuessingTheCurrentPasswordIsLimitedAsSigningInIs(t *testing.T) {
 	if _, err := h.ChangePassword(t.Context(), here, storetest.Password, another); !errors.As(err, &locked) {
 		t.Errorf("the eleventh attempt: %v", err)
 	}
-	if _, err := h.SignIn(t.Context(), keyring.Visitor{}, here.Email, storetest.Password); !errors.As(err, &locked) {
+	if _, err := h.SignIn(t.Context(), keyring.Visitor{}, here.Email, storetest.Password); err != nil {
 		t.Errorf("signing in afterwards: %v", err)
+	}
+	attacked := h.signedIn(h.org.Support)
+	for range 11 {
+		_, _ = h.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.66"}, attacked.Email, "wrong horse battery")
+	}
+	if _, err := h.SignIn(t.Context(), keyring.Visitor{}, attacked.Email, storetest.Password); !errors.As(err, &locked) {
+		t.Errorf("signing in to an account that is attacked: %v", err)
+	}
+	if _, err := h.ChangePassword(t.Context(), attacked, storetest.Password, another); err != nil {
+		t.Errorf("changing its password: %v", err)
 	}
 }
 
