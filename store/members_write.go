@@ -6,30 +6,46 @@ import (
 	"github.com/moonlatch/moonlatch/internal/account"
 )
 
-// LockMember returns a member of the actor's organisation, whatever their status, and the ids of its active owners;
-// ErrNotFound for anybody else. None of them changes until the transaction ends. All are locked in the order of their ids,
-// so that two who send each other away come one after the other, and the second finds out.
+// LockMember returns a member of the actor's organisation, whatever their status, to be changed, and the ids of those active
+// owners who stay so until the transaction ends; ErrNotFound for anybody else. The actor is one of those owners if they are
+// one at all, which is enough for an organisation to keep an owner; where the actor is the member, or none, all other owners
+// are. They are shared, so that they can sign in and be given keys however long the change takes. All are locked in the order
+// of their ids, so that two who send each other away come one after the other, and the second finds out.
 func (tx *Tx) LockMember(id string) (account.Person, []string, error) {
+	only := tx.actor.MemberID
+	if only == id {
+		only = ""
+	}
+	const owners = ` AND role = 'owner' AND status = 'active' AND ($3 = '' OR id = nullif($3, '')::uuid) ORDER BY id FOR SHARE`
 	var records []personRecord
-	err := tx.db.SelectContext(tx.ctx, &records, `SELECT `+personColumns+` FROM members
-		WHERE org_id = $1 AND (id = $2 OR role = 'owner' AND status = 'active') ORDER BY id FOR NO KEY UPDATE`, tx.actor.OrgID, id)
-	if err != nil {
-		return account.Person{}, nil, tidy(err)
+	for _, part := range []struct {
+		rows string
+		args []any
+	}{
+		{`id < $2` + owners, []any{tx.actor.OrgID, id, only}},
+		{`id = $2 FOR NO KEY UPDATE`, []any{tx.actor.OrgID, id}},
+		{`id > $2` + owners, []any{tx.actor.OrgID, id, only}},
+	} {
+		var more []personRecord
+		if err := tx.db.SelectContext(tx.ctx, &more, `SELECT `+personColumns+` FROM members WHERE org_id = $1 AND `+part.rows, part.args...); err != nil {
+			return account.Person{}, nil, tidy(err)
+		}
+		records = append(records, more...)
 	}
 	var found account.Person
-	var owners []string
+	var held []string
 	for _, p := range people(records) {
 		if p.ID == id {
 			found = p
 		}
 		if p.Role == account.Owner && p.Status == account.Active {
-			owners = append(owners, p.ID)
+			held = append(held, p.ID)
 		}
 	}
 	if found.ID == "" {
 		return found, nil, ErrNotFound
 	}
-	return found, owners, nil
+	return found, held, nil
 }
 
 // UpdateMember stores a member's role and status. The rule that an organisation always keeps one owner is the caller's.

@@ -258,8 +258,8 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 // leads says whether somebody counts as the owner whom an organisation always keeps.
 func leads(p account.Person) bool { return p.Role == account.Owner && p.Status == account.Active }
 
-// lockMember holds a member and the active owners. The actor's role was read before; one who has lost it since comes too
-// late.
+// lockMember holds a member, and active owners as store.Tx.LockMember does. The actor's role was read before; one who has
+// lost it since comes too late.
 func lockMember(tx *store.Tx, id string) (account.Person, []string, error) {
 	member, owners, err := tx.LockMember(id)
 	if actor := tx.Actor(); err == nil && actor.Role != account.Operator && !slices.Contains(owners, actor.MemberID) {

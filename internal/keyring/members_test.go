@@ -13,6 +13,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
@@ -377,6 +378,64 @@ func TestOneOwnerIsLeftWhateverTwoDoAtOnce(t *testing.T) {
 	t.Logf("%d turns, done: %v", turns, outcomes)
 	if n, err := first.VerifyChain(t.Context(), org.ID); err != nil {
 		t.Errorf("the audit log after %d events: %v", n, err)
+	}
+}
+
+// TestOwnersSignInWhileAMemberIsChanged holds a change to a member open, as one with many keys does.
+func TestOwnersSignInWhileAMemberIsChanged(t *testing.T) {
+	h := newHouse(t)
+	second := h.promote(h.org.Admin)
+	for _, target := range []account.Actor{h.org.Support, second, h.org.Owner} {
+		err := h.store.Mutate(t.Context(), h.org.Owner, account.SuspendMember, func(tx *store.Tx) ([]audit.Change, error) {
+			if _, _, err := tx.LockMember(target.MemberID); err != nil {
+				return nil, err
+			}
+			for _, who := range []account.Actor{h.org.Owner, second} {
+				if who.MemberID == target.MemberID {
+					continue
+				}
+				if _, err := h.SignIn(t.Context(), program, who.Email, storetest.Password); err != nil {
+					t.Errorf("%s, while %s is changed: %v", who.Email, target.Email, err)
+				}
+				if _, _, err := h.IssueKey(t.Context(), who, draft("meanwhile")); err != nil {
+					t.Errorf("a key of %s, while %s is changed: %v", who.Email, target.Email, err)
+				}
+			}
+			return nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNoKeyIsGivenToWhoLeavesAtThatMoment transfers a key to somebody, and one of theirs away, while they are suspended.
+func TestNoKeyIsGivenToWhoLeavesAtThatMoment(t *testing.T) {
+	h := newHouse(t)
+	leaver, owner := h.org.Admin.MemberID, h.org.Owner.MemberID
+	for turn := range 10 {
+		in, out := h.issue(h.org.Owner, draft("in")), h.issue(h.org.Admin, draft("out"))
+		var gone, given, taken error
+		start := make(chan struct{})
+		var all sync.WaitGroup
+		all.Go(func() {
+			<-start
+			_, gone = h.ChangeMember(t.Context(), h.org.Owner, leaver, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.DisableKeys})
+		})
+		all.Go(func() { <-start; _, given = h.TransferKey(t.Context(), h.org.Owner, in.ID, leaver) })
+		all.Go(func() { <-start; _, taken = h.TransferKey(t.Context(), h.org.Owner, out.ID, owner) })
+		close(start)
+		all.Wait()
+		var missing store.MissingError
+		if gone != nil || taken != nil || given != nil && !errors.As(given, &missing) {
+			t.Errorf("turn %d: %v, %v, %v", turn, gone, given, taken)
+		}
+		if live, err := h.store.LiveKeysOf(t.Context(), h.org.ID, leaver); err != nil || live.Enabled != 0 {
+			t.Errorf("turn %d: who left has %+v, %v", turn, live, err)
+		}
+		if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver, keyring.MemberEdit{Status: account.Active}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
