@@ -38,22 +38,7 @@ func (tx *Tx) ReplacePassword(before, after string) error {
 	return oneRow(result, err)
 }
 
-// EndOtherSessions ends every session of the actor but the one that acts. It returns the ids of those that ended, and how
-// many of them could still be used.
-func (tx *Tx) EndOtherSessions() (ended []string, live int, err error) {
-	var sessions []struct {
-		ID   string
-		Live bool
-	}
-	err = tx.db.SelectContext(tx.ctx, &sessions, `UPDATE sessions s SET ended_at = $2
-		WHERE s.org_id = $1 AND s.member_id = $4 AND s.ended_at IS NULL AND s.id IS DISTINCT FROM nullif($5, '')::uuid
-		RETURNING s.id, s.expires_at > $2 AND s.last_seen_at > $3 AS live`,
-		tx.actor.OrgID, tx.now, tx.now.Add(-idleLimit), tx.actor.MemberID, tx.actor.SessionID)
-	for _, s := range sessions {
-		ended = append(ended, s.ID)
-		if s.Live {
-			live++
-		}
-	}
-	return ended, live, tidy(err)
+// EndOtherSessions ends every live session of the actor but the one that acts, and returns their ids.
+func (tx *Tx) EndOtherSessions() ([]string, error) {
+	return tx.endSessions(tx.actor.MemberID, tx.actor.SessionID)
 }

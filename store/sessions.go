@@ -79,10 +79,17 @@ func (tx *Tx) EndSession(id string) error {
 	return oneRow(result, err)
 }
 
-// EndAllSessions ends every session of a member, and returns their ids.
+// EndAllSessions ends every live session of a member, and returns their ids.
 func (tx *Tx) EndAllSessions(memberID string) ([]string, error) {
+	return tx.endSessions(memberID, "")
+}
+
+// endSessions leaves one session out. One that was live until a moment ago ends with the others: a request of this moment,
+// or a replica whose clock is behind, may still have found it live and be about to write its use down.
+func (tx *Tx) endSessions(memberID, except string) ([]string, error) {
 	var ended []string
-	err := tx.db.SelectContext(tx.ctx, &ended, `UPDATE sessions SET ended_at = $3
-		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL RETURNING id`, tx.actor.OrgID, memberID, tx.now)
+	err := tx.db.SelectContext(tx.ctx, &ended, `UPDATE sessions s SET ended_at = $5
+		WHERE s.org_id = $1 AND s.member_id = $4 AND `+live+` AND s.id IS DISTINCT FROM nullif($6, '')::uuid RETURNING s.id`,
+		tx.actor.OrgID, tx.now.Add(-seenEvery), tx.now.Add(-idleLimit-seenEvery), memberID, tx.now, except)
 	return ended, tidy(err)
 }

@@ -31,7 +31,7 @@ func (r *Keyring) RenameSelf(ctx context.Context, actor account.Actor, name stri
 }
 
 // ChangePassword gives the actor another password and ends their other sessions, of browsers and of programs. It returns
-// how many of those were in use. The password that they have is asked for, and attempts are counted. Errors:
+// how many those were. The password that they have is asked for, and attempts are counted. Errors:
 // input.Problems (currentPassword, newPassword), *LockedError, ErrUnavailable.
 func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, current, next string) (int, error) {
 	membership, err := r.Membership(ctx, actor)
@@ -56,23 +56,23 @@ func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, curre
 	if err != nil {
 		return 0, err
 	}
-	var live int
+	var count int
 	err = r.store.Mutate(ctx, actor, account.ChangePassword, func(tx *store.Tx) ([]audit.Change, error) {
 		if err := tx.ReplacePassword(member.PasswordHash, hash); err != nil {
 			return nil, err
 		}
 		changes := []audit.Change{{Subject: self(actor), After: audit.Facts{"password": "changed"}}}
-		ended, inUse, err := tx.EndOtherSessions()
+		ended, err := tx.EndOtherSessions()
 		for _, id := range ended {
 			changes = append(changes, sessionEnded(tx, id, actor.Email))
 		}
-		live = inUse
+		count = len(ended)
 		return changes, err
 	})
 	if errors.Is(err, ErrNotFound) { // it was changed since it was compared
 		return 0, input.Problems{"currentPassword": wrongPassword}
 	}
-	return live, err
+	return count, err
 }
 
 // confirm returns the actor's credentials if this is their password; ErrCredentials, *LockedError. Its attempts are counted

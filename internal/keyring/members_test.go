@@ -486,6 +486,24 @@ func TestMembersAreListedInPages(t *testing.T) {
 	}
 }
 
+// TestASessionThatIsOverDoesNotEndAgain has sessions whose time is over, which are kept for a month.
+func TestASessionThatIsOverDoesNotEndAgain(t *testing.T) {
+	h := newHouse(t)
+	now := time.Now()
+	h.at(now.Add(-10 * time.Hour))
+	h.signedIn(h.org.Member) // idle for too long
+	h.at(now)
+	here := h.signedIn(h.org.Member)
+	h.signedIn(h.org.Member)
+	since := h.lastEvent()
+	if n, err := h.ChangePassword(t.Context(), here, storetest.Password, newPassword); n != 1 || err != nil || len(h.happened(since)) != 2 {
+		t.Errorf("a new password: %d sessions, %v, %v", n, h.happened(since), err)
+	}
+	if n, err := h.SignOutMember(t.Context(), h.org.Owner, h.org.Member.MemberID); n != 1 || err != nil {
+		t.Errorf("signed out: %d sessions, %v", n, err)
+	}
+}
+
 func TestSigningSomebodyOutEndsEverySession(t *testing.T) {
 	h := newHouse(t)
 	first, second := h.logIn(h.org.Admin).Reveal(), h.logIn(h.org.Admin).Reveal()
