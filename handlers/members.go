@@ -109,7 +109,7 @@ func (h *handler) leaverForm(c echo.Context) (views.MemberForm, error) {
 	if err != nil {
 		return form, err
 	}
-	policy, err := h.keyring.KeyPolicy(c.Request().Context(), actorOf(c))
+	policy, err := h.keyring.Policy(c.Request().Context(), actorOf(c))
 	if err != nil {
 		return form, err
 	}

@@ -95,11 +95,6 @@ func FatesOfKeys(policy apikey.Policy) []KeysOfLeaver {
 	return []KeysOfLeaver{LeaveKeys, TransferKeys, DisableKeys, RevokeKeys}
 }
 
-// KeyPolicy is what the organisation asks of its keys, for whoever decides about a leaver's.
-func (r *Keyring) KeyPolicy(ctx context.Context, actor account.Actor) (apikey.Policy, error) {
-	return seen(actor, account.ReadConfig, func() (apikey.Policy, error) { return r.store.Policy(ctx, actor.OrgID) })
-}
-
 // MemberEdit is what of a member somebody wants changed; "" leaves a thing as it is. Keys and Heir are for those who are
 // suspended or removed.
 type MemberEdit struct {
@@ -187,8 +182,8 @@ const errHeir = input.Sentence("Choose an active owner or admin of your organisa
 // step, and their live keys are dealt with. What is so already is left alone. Errors: input.Problems (role, status, keys,
 // keysTo), ErrLastOwner, ErrMemberState for somebody who was removed, ErrNotFound, ErrEntrust, and ErrForbidden also for
 // an actor who has just lost the role.
-func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id string, edit MemberEdit) (MemberChange, error) {
-	actions := edit.actions()
+func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id string, asked MemberEdit) (MemberChange, error) {
+	actions := asked.actions()
 	if len(actions) == 0 {
 		actions = []account.Action{account.ChangeRole}
 	}
@@ -201,16 +196,17 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 	if err != nil {
 		return MemberChange{}, err
 	}
-	policy, err := r.store.Policy(ctx, actor.OrgID)
-	if err != nil {
-		return MemberChange{}, err
-	}
-	if err := edit.check(policy); err != nil {
-		return MemberChange{}, err
-	}
 	var done MemberChange
 	err = r.store.Mutate(ctx, actor, actions[len(actions)-1], func(tx *store.Tx) (happened []audit.Change, err error) {
 		done = MemberChange{}
+		policy, err := tx.HoldPolicy() // it decides about the keys, and so does not change before they do
+		if err != nil {
+			return nil, err
+		}
+		edit := asked
+		if err := edit.check(policy); err != nil {
+			return nil, err
+		}
 		before, owners, err := lockMember(tx, id)
 		if err != nil {
 			return nil, err
