@@ -48,7 +48,7 @@ var meanings = []struct {
 	{apikey.ErrState, http.StatusConflict, ""},
 	{keyring.ErrLastOwner, http.StatusConflict, "An organisation always keeps one owner. Make somebody else an owner first."},
 	{keyring.ErrMemberState, http.StatusConflict, "This member was removed, or is not suspended any more. Load the page again to see how they stand."},
-	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already. Sign in with it, or ask for an invitation to another address."},
+	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already, and can have only one. Sign in with that account, or ask whoever invited you for a link to another address."},
 	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link."},
 	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can't be deleted. Archive it instead, or delete first what belongs to it."},
 	{keyring.ErrFull, http.StatusConflict, "Your organisation has 500 of these, and can't have more. Delete one that nothing belongs to, or rename it."},

@@ -100,6 +100,9 @@ func (h *handler) join(c echo.Context) error {
 		return h.render(c, http.StatusUnprocessableEntity, views.JoinPage(form))
 	}
 	if err != nil {
+		if errors.Is(err, keyring.ErrHasAccount) {
+			return h.render(c, http.StatusConflict, views.AddressTaken(form.Page, form.Email))
+		}
 		return h.joinFailed(c, err)
 	}
 	if err := h.carry(c, session); err != nil {

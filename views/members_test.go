@@ -46,6 +46,7 @@ func memberPages(p Page) map[string]templ.Component {
 		"invitation, once":        ShowInvitation(InvitationOnce{Page: p, Return: hostile, Invitation: invited, Link: "https://keys.example.com/join/TOKEN"}),
 		"withdraw":                WithdrawInvitation(Withdrawal{Page: p, Return: hostile, Invitation: invited}),
 		"join":                    JoinPage(JoinForm{Page: Page{Now: noon}, Path: "/join/x", Organisation: hostile, Email: hostile, Role: account.Admin, EndsAt: noon, SignedInAs: hostile, Name: hostile, Problems: wrong}),
+		"join, address taken":     AddressTaken(Page{Now: noon}, hostile),
 		"invitation over, to all": InvitationOver(Page{Now: noon}),
 	}
 }

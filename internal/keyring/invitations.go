@@ -45,7 +45,8 @@ func (t JoinToken) MarshalText() ([]byte, error) { return []byte(redactedJoinTok
 
 // Invite makes a link with which somebody joins the actor's organisation. Its token is in the answer and nowhere else.
 // Inviting an address again makes the link before void. Errors: input.Problems (email, role), ErrForbidden also for an
-// actor who has just lost the role. Whether the address has an account elsewhere is not told.
+// actor who has just lost the role. Whether the address has an account elsewhere is not told by inviting; whoever holds the
+// link, the inviter too, learns it by joining, since nothing proves that the address is theirs.
 func (r *Keyring) Invite(ctx context.Context, actor account.Actor, email, role string) (Invitation, JoinToken, error) {
 	if err := allow(actor, account.InviteMember); err != nil {
 		return Invitation{}, JoinToken{}, err
