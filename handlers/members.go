@@ -113,6 +113,7 @@ func (h *handler) leaverForm(c echo.Context) (views.MemberForm, error) {
 	if err != nil {
 		return form, err
 	}
+	form.NoneLeft = policy.DisableDeparted
 	for _, fate := range keyring.FatesOfKeys(policy) {
 		form.KeyChoices = append(form.KeyChoices, string(fate))
 	}

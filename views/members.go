@@ -198,6 +198,7 @@ type MemberForm struct {
 
 	KeyChoice  string   // what shall become of the live keys, as chosen
 	KeyChoices []string // what may become of them, the organisation's own choice first
+	NoneLeft   bool     // the key policy disables the keys of whoever leaves, so that they can't stay as they are
 	HeirID     string
 	Heirs      []account.Person
 	Sessions   int

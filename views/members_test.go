@@ -23,7 +23,7 @@ func memberPages(p Page) map[string]templ.Component {
 	form := MemberForm{Page: p, Member: somebody, Return: hostile, Keys: LiveKeys{3, 1, 1, 1204}, Role: hostile, KeyChoice: "transfer", KeyChoices: []string{"leave", "transfer", "disable", "revoke"},
 		HeirID: hostile, Heirs: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Sessions: 2, Links: 1, Problems: wrong}
 	own, last, forced := form, form, form
-	own.Member, own.Keys, last.LastOwner, forced.KeyChoices, forced.Heirs = self, LiveKeys{}, true, []string{"disable", "transfer", "revoke"}, nil
+	own.Member, own.Keys, last.LastOwner, forced.KeyChoices, forced.NoneLeft, forced.Heirs = self, LiveKeys{}, true, []string{"disable", "transfer", "revoke"}, true, nil
 	return map[string]templ.Component{
 		"members": MembersPage(MemberList{Page: p, State: MemberState{Search: hostile, Role: account.Owner, Status: "suspended"}, Cursor: hostile, Newer: "n", Older: hostile,
 			Members:     []Member{{Person: somebody, JoinedAt: noon, SeenAt: &seen, LiveKeys: 1001}, {Person: suspended}, {Person: removed, LiveKeys: 1}, {Person: self}},

@@ -150,7 +150,7 @@ func unusedWords(p apikey.Policy) string {
 // departedWords says what becomes of the keys of whoever is suspended or removed.
 func departedWords(p apikey.Policy) string {
 	if p.DisableDeparted {
-		return "Their keys are disabled"
+		return "Their keys are disabled; a rotated key works until its grace period ends"
 	}
 	return "Their keys are flagged, and go on working"
 }
