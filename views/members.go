@@ -94,7 +94,7 @@ type MemberList struct {
 	Members      []Member
 	Newer, Older string       // cursors of the neighbouring pages
 	Invitations  []Invitation // shown on the first page of the whole list alone
-	MoreInvited  bool         // there are older invitations that are not shown
+	MoreInvited  bool         // there are invitations that are not shown
 }
 
 func (m MemberList) here() string { return m.State.at(m.Cursor) }

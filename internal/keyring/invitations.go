@@ -99,7 +99,8 @@ func invitationFacts(i Invitation) audit.Facts {
 	return audit.Facts{"email": i.Email, "role": i.Role, "invitedBy": i.By.Email, "expiresAt": i.ExpiresAt.Format(time.RFC3339)}
 }
 
-// Invitations lists the organisation's invitations, expired ones too, newest first, at most limit of them.
+// Invitations lists the organisation's invitations, at most limit of them: those that work first, the newest of them first,
+// and then those that have expired.
 func (r *Keyring) Invitations(ctx context.Context, actor account.Actor, limit int) ([]Invitation, error) {
 	return seen(actor, account.ReadMembers, func() ([]Invitation, error) { return r.store.Invitations(ctx, actor.OrgID, limit) })
 }
