@@ -82,10 +82,10 @@ func (s *Store) Invitations(ctx context.Context, orgID string, limit int) ([]Inv
 	return out, tidy(err)
 }
 
-// InvitationsBy counts the invitations that a member made.
+// InvitationsBy counts the invitations that a member made and that have not expired.
 func (s *Store) InvitationsBy(ctx context.Context, orgID, memberID string) (int, error) {
 	var count int
-	err := s.db.GetContext(ctx, &count, `SELECT count(*) FROM invitations WHERE org_id = $1 AND invited_by = $2`, orgID, memberID)
+	err := s.db.GetContext(ctx, &count, `SELECT count(*) FROM invitations WHERE org_id = $1 AND invited_by = $2 AND expires_at > $3`, orgID, memberID, s.Now())
 	return count, tidy(err)
 }
 

@@ -105,7 +105,7 @@ func (r *Keyring) Invitations(ctx context.Context, actor account.Actor, limit in
 	return seen(actor, account.ReadMembers, func() ([]Invitation, error) { return r.store.Invitations(ctx, actor.OrgID, limit) })
 }
 
-// InvitationsBy counts the invitations that a member made: those that go with them.
+// InvitationsBy counts the invitations that a member made and that have not expired: those that stop working with them.
 func (r *Keyring) InvitationsBy(ctx context.Context, actor account.Actor, memberID string) (int, error) {
 	return one(ctx, actor, account.ReadMembers, memberID, r.store.InvitationsBy)
 }
@@ -137,14 +137,16 @@ func withdrawn(i Invitation) audit.Change {
 }
 
 // withdrawAll makes every link void that a member made who is no active owner any more: nobody comes back, or lets others
-// in, through a door that they left open.
-func withdrawAll(tx *store.Tx, p account.Person) ([]audit.Change, error) {
+// in, through a door that they left open. It counts those that had not expired.
+func withdrawAll(tx *store.Tx, p account.Person) (changes []audit.Change, worked int, err error) {
 	gone, err := tx.DeleteInvitationsBy(p.ID)
-	var changes []audit.Change
 	for _, i := range gone {
 		changes = append(changes, withdrawn(i))
+		if i.ExpiresAt.After(tx.Now()) {
+			worked++
+		}
 	}
-	return changes, err
+	return changes, worked, err
 }
 
 // InvitationFor returns what a link invites to, for whoever holds its token; ErrInvitation when it does not work any more.

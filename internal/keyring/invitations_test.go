@@ -159,6 +159,50 @@ func TestALinkIsVoidWithoutItsMaker(t *testing.T) {
 	}
 }
 
+// TestExpiredInvitationsAreListedForAMonth and go with their maker, but are no links that stop working.
+func TestExpiredInvitationsAreListedForAMonth(t *testing.T) {
+	h := newHouse(t)
+	second := h.promote(h.org.Admin)
+	now := time.Now()
+	for _, invited := range []struct {
+		days  int
+		email string
+	}{{-38, "month@example.com"}, {-10, "week@example.com"}, {-1, "live@example.com"}} {
+		h.at(now.AddDate(0, 0, invited.days))
+		if _, _, err := h.Invite(t.Context(), second, invited.email, "member"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listed := func() (out []string) {
+		t.Helper()
+		list, err := h.Invitations(t.Context(), h.org.Owner, 50)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range list {
+			out = append(out, i.Email)
+		}
+		return out
+	}
+	h.at(now)
+	if got := fmt.Sprint(listed()); got != "[live@example.com week@example.com month@example.com]" {
+		t.Errorf("listed are %s", got)
+	}
+	if err := h.store.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(listed()); got != "[live@example.com week@example.com]" {
+		t.Errorf("after sweeping: %s", got)
+	}
+	if n, err := h.InvitationsBy(t.Context(), h.org.Owner, second.MemberID); n != 1 || err != nil {
+		t.Errorf("%d links work, %v", n, err)
+	}
+	change, err := h.ChangeMember(t.Context(), h.org.Owner, second.MemberID, keyring.MemberEdit{Role: account.Admin})
+	if err != nil || change.Links != 1 || len(listed()) != 0 {
+		t.Errorf("%+v, %v, left are %v", change, err, listed())
+	}
+}
+
 func TestWhoCanBeInvited(t *testing.T) {
 	h := newHouse(t)
 	other := storetest.Organisation(t, h.store)

@@ -111,7 +111,7 @@ type MemberChange struct {
 	Heir     account.Person // who has them now
 	Changed  int            // so many of them
 	Sessions int            // that were ended
-	Links    int            // invitations of theirs that are void now
+	Links    int            // invitations of theirs that worked and are void now
 }
 
 // leaving says whether somebody is to be kept out.
@@ -225,10 +225,9 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 			if len(owners) == 1 {
 				return nil, ErrLastOwner
 			}
-			if happened, err = withdrawAll(tx, before); err != nil {
+			if happened, done.Links, err = withdrawAll(tx, before); err != nil {
 				return nil, err
 			}
-			done.Links = len(happened)
 		}
 		if after != before {
 			if err := tx.UpdateMember(after); err != nil {
