@@ -103,9 +103,12 @@ func (h *handler) memberForm(c echo.Context) (views.MemberForm, error) {
 	return form, err
 }
 
-// leaverForm adds what can become of a leaver's keys.
+// leaverForm adds what can become of a leaver's keys. Nothing is asked about somebody who was removed already.
 func (h *handler) leaverForm(c echo.Context) (views.MemberForm, error) {
 	form, err := h.memberForm(c)
+	if err == nil && form.Member.Status == account.Removed {
+		err = keyring.ErrMemberState
+	}
 	if err != nil {
 		return form, err
 	}
@@ -158,9 +161,6 @@ func (h *handler) memberRole(c echo.Context) error {
 
 func (h *handler) suspendMemberPage(c echo.Context) error {
 	form, err := h.leaverForm(c)
-	if err == nil && form.Member.Status == account.Removed {
-		err = keyring.ErrMemberState
-	}
 	if err != nil {
 		return err
 	}

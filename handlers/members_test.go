@@ -198,7 +198,7 @@ func TestMembersAreChangedOnThePage(t *testing.T) {
 	if got := owner.post(path+"/remove", url.Values{}); got.status != http.StatusSeeOther {
 		t.Errorf("removing: %d", got.status)
 	}
-	for _, change := range []string{"role", "suspend", "reinstate"} {
+	for _, change := range []string{"role", "suspend", "reinstate", "remove"} {
 		if got := owner.get(path + "/" + change); got.status != http.StatusConflict {
 			t.Errorf("asking to %s who was removed: %d", change, got.status)
 		}
