@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jmoiron/sqlx"
+
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
@@ -77,7 +79,15 @@ type Breach struct {
 // Breach counts the live keys that break a policy or have been idle for too long by it. A change from the policy before
 // concerns those that come to break a rule by it, or to be disabled by themselves. It reads all of the organisation's keys.
 func (s *Store) Breach(ctx context.Context, orgID string, before, p apikey.Policy, show int) (Breach, error) {
-	now := s.Now()
+	return breach(ctx, s.db, orgID, s.Now(), before, p, show)
+}
+
+// Breach is the Store's, as the transaction sees the keys.
+func (tx *Tx) Breach(before, p apikey.Policy, show int) (Breach, error) {
+	return breach(tx.ctx, tx.db, tx.actor.OrgID, tx.now, before, p, show)
+}
+
+func breach(ctx context.Context, db sqlx.QueryerContext, orgID string, now time.Time, before, p apikey.Policy, show int) (Breach, error) {
 	idleFor := func(p apikey.Policy, on bool) any {
 		if p.UnusedAfter == 0 || !on {
 			return nil
@@ -94,14 +104,14 @@ func (s *Store) Breach(ctx context.Context, orgID string, before, p apikey.Polic
 	args := []any{orgID, now, p.LongestLifetime.Seconds(), p.RequireAllowlist, p.RequireWorkspace, before.LongestLifetime.Seconds(),
 		before.RequireAllowlist, before.RequireWorkspace, idleFor(p, p.DisableUnused), idleFor(before, before.DisableUnused)}
 	var b Breach
-	err := s.db.GetContext(ctx, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+anew+`) AS new,
+	err := sqlx.GetContext(ctx, db, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+anew+`) AS new,
 			count(*) FILTER (WHERE k.status = 'enabled' AND u.idle_since <= $11::timestamptz) AS unused
 		FROM api_keys k JOIN key_use u ON u.key_id = k.id WHERE k.org_id = $1 AND `+live, append(slices.Clone(args), idleFor(p, true))...)
 	if err != nil || b.New == 0 || show == 0 {
 		return b, tidy(err)
 	}
 	var records []rowRecord
-	err = s.db.SelectContext(ctx, &records, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+anew+`
+	err = sqlx.SelectContext(ctx, db, &records, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+anew+`
 		ORDER BY k.created_at DESC, k.id DESC LIMIT $11`, append(slices.Clone(args), show)...)
 	b.Keys = rows(records)
 	return b, tidy(err)

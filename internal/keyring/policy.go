@@ -47,8 +47,10 @@ const shownBreaches = 20
 
 // ChangePolicy changes what the organisation asks of its keys, and changes no key. If live keys come to break it, or to be
 // disabled by themselves, nothing is saved until the draft is confirmed: asked is what has to be confirmed, its New above
-// 0. Errors: input.Problems (longestDays, defaultDays, graceSeconds, unusedDays), ErrStale when somebody else changed the
-// policy since the version that the draft began with.
+// 0. No key is issued, edited or rotated between that judgement and the change: each waits for the policy. A draft that
+// asks for what is in force already has nothing to do, whatever its version. Errors: input.Problems (longestDays,
+// defaultDays, graceSeconds, unusedDays), ErrStale when somebody else changed the policy since the version that the draft
+// began with.
 func (r *Keyring) ChangePolicy(ctx context.Context, actor account.Actor, draft PolicyDraft) (next apikey.Policy, asked Breach, err error) {
 	if err := allow(actor, account.ChangePolicy); err != nil {
 		return apikey.Policy{}, Breach{}, err
@@ -56,33 +58,28 @@ func (r *Keyring) ChangePolicy(ctx context.Context, actor account.Actor, draft P
 	if next, err = draft.read(); err != nil {
 		return next, Breach{}, err
 	}
-	if !draft.Confirmed {
-		before, err := r.store.Policy(ctx, actor.OrgID)
-		if err != nil {
-			return next, Breach{}, err
-		}
-		if before.Version != draft.Version {
-			return next, Breach{}, ErrStale
-		}
-		if asked, err = r.store.Breach(ctx, actor.OrgID, before, next, shownBreaches); err != nil || asked.New > 0 {
-			return next, asked, err
-		}
-	}
 	err = r.store.Mutate(ctx, actor, account.ChangePolicy, func(tx *store.Tx) ([]audit.Change, error) {
 		before, err := tx.LockPolicy()
 		if err != nil {
 			return nil, err
 		}
+		// The same form sent twice finds its work done; any other late form would undo somebody's change.
+		if next.Version = before.Version; next == before {
+			return nil, nil
+		}
 		if before.Version != draft.Version {
 			return nil, ErrStale
 		}
-		if next.Version = before.Version; next == before {
-			return nil, nil
+		asked = Breach{}
+		if !draft.Confirmed {
+			if asked, err = tx.Breach(before, next, shownBreaches); err != nil || asked.New > 0 {
+				return nil, err
+			}
 		}
 		change := audit.Change{Subject: audit.Subject{Kind: "policy", ID: actor.OrgID, Name: "Key policy"}, Before: policyFacts(before), After: policyFacts(next)}
 		return []audit.Change{change}, tx.UpdatePolicy(next)
 	})
-	return next, Breach{}, err
+	return next, asked, err
 }
 
 func policyFacts(p apikey.Policy) audit.Facts {
