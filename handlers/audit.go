@@ -82,7 +82,7 @@ func readAuditState(c echo.Context) (views.AuditState, audit.Filter, error) {
 	}
 	filter.ActorName = nobodies[state.Actor]
 	for text, into := range map[*string]*string{&state.Actor: &filter.ActorID, &state.Subject: &filter.SubjectID, &state.Key: &filter.KeyID} {
-		if *text == "" || nobodies[*text] != "" {
+		if *text == "" || text == &state.Actor && filter.ActorName != "" {
 			continue
 		}
 		id, err := input.ID(*text)

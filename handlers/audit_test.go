@@ -102,7 +102,7 @@ func TestAuditLogSaysWhoDidWhatToWhat(t *testing.T) {
 			t.Errorf("another organisation's %s differs from nobody's", name)
 		}
 	}
-	for _, bad := range []string{"what=x", "actor=x", "subject=1", "key='", "from=yesterday", "to=2026-02-30", "from=0000-01-01", "cursor=x"} {
+	for _, bad := range []string{"what=x", "actor=x", "subject=1", "subject=operator", "subject=policy", "key='", "key=operator", "from=yesterday", "to=2026-02-30", "from=0000-01-01", "cursor=x"} {
 		if got := support.get("/audit-log?" + bad); got.status != 400 {
 			t.Errorf("%s: %d", bad, got.status)
 		}
