@@ -216,7 +216,7 @@ var factLabels = []struct{ name, label string }{
 	{"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
 	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
 	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
-	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"}, {"retired", "Retired"},
+	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"}, {"endedAt", "Ended"}, {"retired", "Retired"},
 	{"address", "Address"}, {"userAgent", "Browser"}, {"password", "Password"}, {"invitedBy", "Invited by"},
 	{"defaultThreshold", "Default threshold"}, {"categories", "Categories"},
 	{"longestLifetimeDays", "Longest lifetime (days)"}, {"defaultLifetimeDays", "Default lifetime (days)"}, {"longestGraceSeconds", "Longest grace period (seconds)"},
@@ -254,6 +254,13 @@ func fieldChanges(e audit.Event, names map[string]keyring.Named) []views.FieldCh
 	return out
 }
 
+// moments are the facts that are times, and references those that are ids. Any other text is somebody's own, and is shown
+// as it is, whatever it looks like.
+var (
+	moments    = []string{"expiresAt", "rotatedAt", "graceEndsAt", "revokedAt", "archivedAt", "endedAt"}
+	references = []string{"ownerId", "workspaceId", "processId", "biasProfileId", "replacedBy"}
+)
+
 // factText puts a fact of a kind of subjects into the words in which people read it.
 func factText(kind, name string, fact any, names map[string]keyring.Named) string {
 	switch fact := fact.(type) {
@@ -283,10 +290,13 @@ func factText(kind, name string, fact any, names map[string]keyring.Named) strin
 		case name == "role":
 			return account.Role(fact).Label()
 		}
-		if at, err := time.Parse(time.RFC3339Nano, fact); err == nil {
+		if at, err := time.Parse(time.RFC3339Nano, fact); err == nil && slices.Contains(moments, name) {
 			return at.UTC().Format("2 January 2006, 15:04:05 UTC")
 		}
-		return cmp.Or(nameOf(names[fact]), fact)
+		if slices.Contains(references, name) {
+			return cmp.Or(nameOf(names[fact]), fact)
+		}
+		return fact
 	default:
 		return fmt.Sprint(fact)
 	}

@@ -109,6 +109,36 @@ func TestAuditLogSaysWhoDidWhatToWhat(t *testing.T) {
 	}
 }
 
+// TestTextOfPeopleIsShownAsItIs names keys like a time and like a member's id, which the log words where they are facts.
+func TestTextOfPeopleIsShownAsItIs(t *testing.T) {
+	s := newSite(t)
+	const moment = "2026-01-01T00:00:00Z"
+	s.issue(moment)
+	s.issue(s.org.Support.MemberID)
+	page := s.as(s.org.Owner).get("/audit-log?what=key.issued").body
+	for _, text := range []string{"<bdi>" + moment + "</bdi>", "<bdi>" + s.org.Support.MemberID + "</bdi>", "<bdi>" + s.org.Admin.Email + "</bdi>"} {
+		if !strings.Contains(page[strings.Index(page, "Name:"):], text) {
+			t.Errorf("%s is missing", text)
+		}
+	}
+	for _, text := range []string{"1 January 2026", "<bdi>" + s.org.Support.Email + "</bdi>"} {
+		if strings.Contains(page, text) {
+			t.Errorf("%s is there", text)
+		}
+	}
+	names := map[string]keyring.Named{s.org.Admin.MemberID: {Email: "admin@example.com"}}
+	for name, want := range map[string]string{"expiresAt": "1 January 2026, 00:00:00 UTC", "name": moment, "description": moment} {
+		if got := factText("key", name, moment, names); got != want {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	for name, want := range map[string]string{"ownerId": "admin@example.com", "name": s.org.Admin.MemberID, "invitedBy": s.org.Admin.MemberID} {
+		if got := factText("key", name, s.org.Admin.MemberID, names); got != want {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+}
+
 func TestAuditLogIsReadPageByPage(t *testing.T) {
 	s := newSite(t)
 	s.happen(s.org.Owner, account.RenameSelf, slices.Repeat([]audit.Change{ofMember(s.org.Owner, nil, audit.Facts{"name": "x"})}, 120)...)
