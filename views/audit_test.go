@@ -20,6 +20,11 @@ func TestEveryActionHasWords(t *testing.T) {
 			t.Errorf("%s is offered: %v", a, offered)
 		}
 	}
+	for _, k := range auditKinds {
+		if !slices.ContainsFunc(account.Actions(), func(a account.Action) bool { return happenings[a].subject == k.kind }) {
+			t.Errorf("nothing happens to the kind %s", k.kind)
+		}
+	}
 	if len(happenings) != len(account.Actions()) {
 		t.Errorf("%d actions have words, and there are %d", len(happenings), len(account.Actions()))
 	}
