@@ -344,7 +344,7 @@ func TestAnExportIsNotCutByTheServersTimeLimit(t *testing.T) {
 func TestWhoReadsNothingIsDropped(t *testing.T) {
 	failed := make(chan error, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		out := &steady{to: w, control: http.NewResponseController(w), stall: 50 * time.Millisecond}
+		out := &steady{to: w, control: http.NewResponseController(w), stall: 50 * time.Millisecond, now: time.Now}
 		for {
 			if _, err := out.Write(make([]byte, exportChunk)); err != nil {
 				failed <- err
@@ -364,6 +364,45 @@ func TestWhoReadsNothingIsDropped(t *testing.T) {
 	var gone goneError
 	if err := <-failed; !errors.As(err, &gone) {
 		t.Error(err)
+	}
+}
+
+// slowly takes its time, by a clock of its own, for whatever is written to it.
+type slowly struct {
+	now  time.Time
+	each time.Duration
+}
+
+func (s *slowly) Write(chunk []byte) (int, error) {
+	s.now = s.now.Add(s.each)
+	return len(chunk), nil
+}
+
+func TestWhoReadsTooSlowlyIsDropped(t *testing.T) {
+	const apace = exportChunk * time.Second / exportPace // for a chunk
+	for _, c := range []struct {
+		reading, between time.Duration // for a chunk, and until the next
+		want             int           // chunks, of 1000
+	}{
+		{apace, 0, 1000},
+		{0, time.Minute, 1000}, // it is the database that takes its time
+		{apace + time.Millisecond, 0, int(exportPatience / (apace + time.Millisecond))},
+		{14 * time.Second, 0, 2},
+	} {
+		reader := &slowly{now: time.Now(), each: c.reading}
+		out := &steady{to: reader, control: http.NewResponseController(httptest.NewRecorder()), stall: exportStalls, now: func() time.Time { return reader.now }}
+		sent, err := 0, error(nil)
+		for sent < 1000 {
+			if _, err = out.Write(make([]byte, exportChunk)); err != nil {
+				break
+			}
+			sent++
+			reader.now = reader.now.Add(c.between)
+		}
+		var gone goneError
+		if sent != c.want || (err == nil) != (c.want == 1000) || err != nil && (!errors.As(err, &gone) || !errors.Is(err, errPace)) {
+			t.Errorf("%s for a chunk: %d went out, %v", c.reading, sent, err)
+		}
 	}
 }
 

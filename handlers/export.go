@@ -31,6 +31,8 @@ const (
 	exportTakes     = time.Hour        // at most, however patiently somebody reads it
 	exportStalls    = 15 * time.Second // until the next chunk must have gone out
 	exportChunk     = 32 << 10         // bytes
+	exportPatience  = 30 * time.Second // of waiting for whoever reads, after which they must keep the pace
+	exportPace      = 64 << 10         // bytes for each second of waiting, on the average: who reads more slowly keeps a place from others
 	exportsOfOne    = 2                // of an organisation at once
 	exportsTogether = 4                // of a server at once: they read as fast as they are read, and everybody else reads too
 )
@@ -102,11 +104,11 @@ func stream[T any](h *handler, c echo.Context, what string, f format[T], next ke
 	if c.Request().Method == http.MethodHead {
 		return c.NoContent(http.StatusOK)
 	}
-	out := bufio.NewWriterSize(&steady{c.Response(), http.NewResponseController(c.Response()), exportStalls}, exportChunk)
+	out := bufio.NewWriterSize(&steady{to: c.Response(), control: http.NewResponseController(c.Response()), stall: exportStalls, now: time.Now}, exportChunk)
 	if err := write(c, out, f, batch, next); err != nil {
 		c.Set(cutShort, true)
 		var gone goneError
-		if !errors.As(err, &gone) { // else whoever reads it has hung up, or stalled
+		if !errors.As(err, &gone) { // else whoever reads it has hung up, stalled, or is too slow
 			h.log.Error("export cut short", "error", err, "route", c.Path(), "request", requestID(c))
 		}
 	}
@@ -152,18 +154,31 @@ type goneError struct{ error }
 
 func (e goneError) Unwrap() error { return e.error }
 
-// steady gives each chunk its time to go out, instead of one time to the whole.
+// errPace is somebody who reads, and too slowly.
+var errPace = errors.New("whoever reads the export is too slow")
+
+// steady gives each chunk its time to go out, instead of one time to the whole, and asks for a least pace. What the database
+// takes between the chunks is not counted against whoever reads them.
 type steady struct {
 	to      io.Writer
 	control *http.ResponseController
 	stall   time.Duration // until a chunk must have gone out
+	now     func() time.Time
+	sent    int64         // bytes
+	waited  time.Duration // for them to go out
 }
 
 func (s *steady) Write(chunk []byte) (int, error) {
 	if err := s.control.SetWriteDeadline(time.Now().Add(s.stall)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return 0, goneError{err}
 	}
+	began := s.now()
 	n, err := s.to.Write(chunk)
+	s.sent += int64(n)
+	s.waited += s.now().Sub(began)
+	if err == nil && s.waited > exportPatience && float64(s.sent) < s.waited.Seconds()*exportPace {
+		err = errPace
+	}
 	if err != nil {
 		err = goneError{err}
 	}
