@@ -149,8 +149,9 @@ func newChecks() *checks {
 }
 
 // CheckLog walks the organisation's audit log and says whether its chain holds. A long log takes longer than an answer
-// can wait: asked again, it tells how far the same walk has come, and for a moment afterwards its result. One walk is
-// under way for an organisation at a time.
+// can wait: asked again, it tells how far the same walk has come, and for a moment afterwards its result. On each server
+// one walk is under way for an organisation at a time. Another server that is asked begins its own and tells of that one,
+// so a result is always that of a whole walk, and only the progress may seem to go back.
 func (r *Keyring) CheckLog(ctx context.Context, actor account.Actor) (LogCheck, error) {
 	if err := allow(actor, account.ReadAudit); err != nil {
 		return LogCheck{}, err
