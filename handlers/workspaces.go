@@ -259,7 +259,10 @@ func (h *handler) confirmPlace(c echo.Context, status int, place views.Place, ch
 				return err
 			}
 			for _, process := range processes {
-				model.HasProcesses = model.HasProcesses || process.WorkspaceID == place.ID
+				if process.WorkspaceID == place.ID {
+					model.InUse = model.InUse || !process.Archived()
+					model.HasProcesses = true
+				}
 			}
 		}
 		keys, err := h.keyring.Keys(ctx, actor, filter, apikey.Newest, "", 1)

@@ -197,8 +197,16 @@ func TestPlaceInUseIsArchivedInstead(t *testing.T) {
 	if got := admin.post(created, admin.keyForm("late")); got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, "takes no new keys") {
 		t.Errorf("a key of an archived process: %d", got.status)
 	}
+	where := func(what, link string) {
+		t.Helper()
+		if got := admin.get("/workspaces/" + w.ID + "/delete"); !strings.Contains(got.body, `href="`+link+`">processes</a>`) {
+			t.Errorf("with a process %s, asking to delete its workspace does not lead to %s", what, link)
+		}
+	}
 	admin.post("/workspaces/"+w.ID+"/restore", url.Values{})
+	where("archived", "/processes?archived=1&amp;q="+w.ID)
 	admin.post("/processes/"+p.ID+"/restore", url.Values{})
+	where("in use", "/processes?q="+w.ID)
 	if err := s.keyring.DeleteKey(t.Context(), s.org.Admin, key.ID); err != nil {
 		t.Fatal(err)
 	}

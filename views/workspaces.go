@@ -245,6 +245,7 @@ type PlaceConfirmation struct {
 	Place        Place
 	HasKeys      bool // of any status; told where it is to be deleted
 	HasProcesses bool
+	InUse        bool // not all of them are archived
 }
 
 func (m PlaceConfirmation) title() string {
