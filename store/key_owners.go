@@ -59,9 +59,9 @@ func (s *Store) KeyOwnerFigures(ctx context.Context, orgID string, f OwnerFilter
 		rank = `LEFT JOIN (SELECT k.owner_id, count(*) AS look FROM api_keys k JOIN members o ON o.id = k.owner_id
 				LEFT JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id AND u.idle_since <= $11
 				WHERE k.org_id = $1 AND k.expires_at > $4 AND (
-					k.status IN ('enabled', 'disabled') AND k.expires_at <= $5
+					` + unendedAt(`$4`) + ` AND k.expires_at <= $5
 					OR k.status = 'enabled' AND k.created_at <= $11 AND u.key_id IS NOT NULL
-					OR o.status <> 'active' AND (k.status IN ('enabled', 'disabled') OR k.status = 'rotated' AND k.grace_ends_at > $4))
+					OR o.status <> 'active' AND ` + liveAt(`$4`) + `)
 				GROUP BY k.owner_id) AS rank ON rank.owner_id = m.id`
 		look = `coalesce(look, 0) AS look`
 	}
@@ -74,9 +74,9 @@ func (s *Store) KeyOwnerFigures(ctx context.Context, orgID string, f OwnerFilter
 		)
 		SELECT p.*, figures.enabled, figures.expiring, figures.unused, figures.live, figures.last_use FROM people p JOIN (
 			SELECT k.owner_id, count(*) FILTER (WHERE k.status = 'enabled' AND k.expires_at > $4) AS enabled,
-				count(*) FILTER (WHERE k.status IN ('enabled', 'disabled') AND k.expires_at > $4 AND k.expires_at <= $5) AS expiring,
+				count(*) FILTER (WHERE ` + unendedAt(`$4`) + ` AND k.expires_at <= $5) AS expiring,
 				count(*) FILTER (WHERE k.status = 'enabled' AND k.expires_at > $4 AND k.created_at <= $11 AND u.idle_since <= $11) AS unused,
-				count(*) FILTER (WHERE k.status IN ('enabled', 'disabled') AND k.expires_at > $4 OR k.status = 'rotated' AND k.grace_ends_at > $4) AS live,
+				count(*) FILTER (WHERE ` + liveAt(`$4`) + `) AS live,
 				max(u.last_used_at) AS last_use
 			FROM api_keys k JOIN key_use u ON u.key_id = k.id
 			WHERE k.org_id = $1 AND u.org_id = $1 AND k.owner_id = ANY (ARRAY(SELECT id FROM people)) GROUP BY k.owner_id) AS figures ON figures.owner_id = p.id
@@ -109,7 +109,7 @@ func (s *Store) KeyOwnerFigures(ctx context.Context, orgID string, f OwnerFilter
 func (s *Store) BusiestKeys(ctx context.Context, orgID, ownerID string, since time.Time, limit int) ([]string, error) {
 	var ids []string
 	err := s.db.SelectContext(ctx, &ids, `SELECT g.key_id FROM key_usage g
-		WHERE g.key_id IN (SELECT k.id FROM api_keys k WHERE k.org_id = $1 AND k.owner_id = $3 AND `+liveKey+`) AND g.hour >= date_trunc('hour', $4::timestamptz)
+		WHERE g.key_id IN (SELECT k.id FROM api_keys k WHERE k.org_id = $1 AND k.owner_id = $3 AND `+liveAt(`$2`)+`) AND g.hour >= date_trunc('hour', $4::timestamptz)
 		GROUP BY g.key_id ORDER BY sum(g.accepted + g.refused) DESC, g.key_id LIMIT $5`, orgID, s.Now(), ownerID, since, limit)
 	return ids, tidy(err)
 }

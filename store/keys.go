@@ -85,6 +85,28 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
+// The rules of package apikey as SQL says them of a key k, at a time or by a policy that placeholders stand for.
+
+// unendedAt says of a key that it is enabled or disabled, and its end is ahead.
+func unendedAt(now string) string {
+	return `(k.status IN ('enabled', 'disabled') AND k.expires_at > ` + now + `)`
+}
+
+// inGraceAt says of a key that it was rotated and still works.
+func inGraceAt(now string) string {
+	return `(k.status = 'rotated' AND k.grace_ends_at > ` + now + `)`
+}
+
+// liveAt is apikey.Key.LiveAt. It may be null instead of false, which WHERE and FILTER take for the same.
+func liveAt(now string) string { return `(` + unendedAt(now) + ` OR ` + inGraceAt(now) + `)` }
+
+// breaking says of a key that it is not as a policy asks: the longest lifetime in seconds, whether it requires an allowlist,
+// and whether a workspace.
+func breaking(longest, allowlist, workspace string) string {
+	return `(k.expires_at - k.created_at > ` + longest + ` * interval '1 second' OR ` + allowlist + ` AND k.ip_allowlist = '{}' OR ` +
+		workspace + ` AND k.workspace_id IS NULL)`
+}
+
 const rowQuery = `SELECT ` + keyColumns + `,
 		o.email AS owner_email, o.name AS owner_name, o.role AS owner_role, o.status AS owner_status,
 		c.email AS creator_email, c.name AS creator_name, c.role AS creator_role, c.status AS creator_status,
@@ -205,12 +227,11 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		AND ($7 = '' OR k.profile_id = nullif($7, '')::uuid)
 		AND ($8 = '' OR k.workspace_id = nullif($8, '')::uuid)
 		AND ($9 = '' OR k.process_id = nullif($9, '')::uuid)
-		AND ($10::timestamptz IS NULL OR k.expires_at > $3::timestamptz AND k.expires_at <= $10::timestamptz
-			AND k.status IN ('enabled', 'disabled'))
+		AND ($10::timestamptz IS NULL OR ` + unendedAt(`$3::timestamptz`) + ` AND k.expires_at <= $10::timestamptz)
 		AND ($11::timestamptz IS NULL OR u.idle_since <= $11::timestamptz AND k.created_at <= $11::timestamptz)
 		AND ($20::uuid[] IS NULL OR k.owner_id = ANY ($20::uuid[]))
-		AND (NOT $21 OR k.status IN ('enabled', 'disabled') AND k.expires_at > $3::timestamptz OR k.status = 'rotated' AND k.grace_ends_at > $3::timestamptz)
-		AND (NOT $22 OR k.expires_at - k.created_at > $23 * interval '1 second' OR $24 AND k.ip_allowlist = '{}' OR $25 AND k.workspace_id IS NULL)
+		AND (NOT $21 OR ` + liveAt(`$3::timestamptz`) + `)
+		AND (NOT $22 OR ` + breaking(`$23`, `$24`, `$25`) + `)
 		AND (` + search + `)
 		AND ($16 = '' OR (` + by.column + `, ` + by.id + `) ` + compare + ` (nullif($17, '')::` + by.cast + `, nullif($16, '')::uuid))` + order + `)`
 	}

@@ -26,7 +26,7 @@ func (tx *Tx) LockKeys(of KeysOf, after string) ([]apikey.Key, error) {
 		AND ($3::uuid[] IS NULL OR k.id = ANY ($3::uuid[]))
 		AND ($4 = '' OR k.owner_id = nullif($4, '')::uuid)
 		AND ($5 = '' OR k.profile_id = nullif($5, '')::uuid)
-		AND (NOT $6 OR k.status IN ('enabled', 'disabled') AND k.expires_at > $7 OR k.status = 'rotated' AND k.grace_ends_at > $7)
+		AND (NOT $6 OR `+liveAt(`$7`)+`)
 		AND ($8::timestamptz IS NULL OR EXISTS (SELECT FROM key_use u WHERE u.org_id = $1 AND u.key_id = k.id AND u.idle_since <= $8::timestamptz))
 		ORDER BY k.id LIMIT $9 FOR NO KEY UPDATE OF k`,
 		tx.actor.OrgID, after, pq.Array(of.IDs), of.OwnerID, of.ProfileID, of.Live, tx.now, set(of.IdleSince), atOnce)

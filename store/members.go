@@ -82,13 +82,10 @@ func (r memberRowRecord) row() MemberRow {
 	return MemberRow{Person: r.person(), JoinedAt: r.JoinedAt.UTC(), SeenAt: utc(r.SeenAt), LiveKeys: r.LiveKeys}
 }
 
-// liveKey is the rule of apikey.Key.LiveAt, at the time $2.
-const liveKey = `(k.status IN ('enabled', 'disabled') AND k.expires_at > $2 OR k.status = 'rotated' AND k.grace_ends_at > $2)`
-
 // memberRows adds to members m what their list says besides, as of the time $2.
-const memberRows = `SELECT m.id, m.org_id, m.email, m.name, m.role, m.status, m.created_at,
+var memberRows = `SELECT m.id, m.org_id, m.email, m.name, m.role, m.status, m.created_at,
 		(SELECT max(s.last_seen_at) FROM sessions s WHERE s.member_id = m.id) AS seen_at,
-		(SELECT count(*) FROM (SELECT FROM api_keys k WHERE k.org_id = m.org_id AND k.owner_id = m.id AND ` + liveKey + ` LIMIT $3) AS counted) AS live_keys
+		(SELECT count(*) FROM (SELECT FROM api_keys k WHERE k.org_id = m.org_id AND k.owner_id = m.id AND ` + liveAt(`$2`) + ` LIMIT $3) AS counted) AS live_keys
 	FROM `
 
 // MemberRow returns a member of the organisation with what their list says besides, whatever their status; ErrNotFound
@@ -147,7 +144,7 @@ func (s *Store) LiveKeysOf(ctx context.Context, orgID, memberID string) (LiveKey
 			count(*) FILTER (WHERE k.status = 'rotated') AS in_grace, coalesce(sum(g.requests), 0)::bigint AS requests
 		FROM api_keys k LEFT JOIN LATERAL (SELECT sum(g.accepted + g.refused) AS requests FROM key_usage g
 			WHERE g.key_id = k.id AND g.hour >= date_trunc('hour', $4::timestamptz)) AS g ON true
-		WHERE k.org_id = $1 AND k.owner_id = $3 AND `+liveKey, orgID, now, memberID, now.Add(-apikey.Day))
+		WHERE k.org_id = $1 AND k.owner_id = $3 AND `+liveAt(`$2`), orgID, now, memberID, now.Add(-apikey.Day))
 	return out, tidy(err)
 }
 

@@ -40,7 +40,7 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 		Expired, Ahead bool
 		Keys           int64
 	}
-	now := s.Now()
+	now, breaks := s.Now(), breaking(`$3`, `$4`, `$5`)
 	soon, long := now.Add(apikey.SoonDays*apikey.Day), now.Add(-apikey.LongDays*apikey.Day)
 	err = s.db.SelectContext(ctx, &statuses, `SELECT status, expires_at <= $2 AS expired, expires_at > $3 AS ahead, count(*) AS keys
 		FROM api_keys WHERE org_id = $1 GROUP BY 1, 2, 3`, orgID, now, soon)
@@ -61,14 +61,14 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 		query string
 		args  []any
 	}{
-		{&figures.InGrace, `SELECT count(*) FROM api_keys WHERE org_id = $1 AND status = 'rotated' AND grace_ends_at > $2`, []any{orgID, now}},
+		{&figures.InGrace, `SELECT count(*) FROM api_keys k WHERE k.org_id = $1 AND ` + inGraceAt(`$2`), []any{orgID, now}},
 		{&figures.Unused, `SELECT count(*) FROM api_keys k JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id
 			WHERE k.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2 AND k.created_at <= $3 AND u.idle_since <= $3`, []any{orgID, now, long}},
 		{&figures.Orphaned, `SELECT count(*) FROM members m JOIN api_keys k ON k.org_id = m.org_id AND k.owner_id = m.id
-			WHERE m.org_id = $1 AND m.status <> 'active' AND ` + liveKey, []any{orgID, now}},
+			WHERE m.org_id = $1 AND m.status <> 'active' AND ` + liveAt(`$2`), []any{orgID, now}},
 		{&figures.Breaking, `SELECT sum(n)::bigint FROM (
-				SELECT count(*) AS n FROM api_keys k WHERE org_id = $1 AND status IN ('enabled', 'disabled') AND expires_at > $2 AND ` + breaks + `
-				UNION ALL SELECT count(*) FROM api_keys k WHERE org_id = $1 AND status = 'rotated' AND grace_ends_at > $2 AND ` + breaks + `) AS kinds`,
+				SELECT count(*) AS n FROM api_keys k WHERE k.org_id = $1 AND ` + unendedAt(`$2`) + ` AND ` + breaks + `
+				UNION ALL SELECT count(*) FROM api_keys k WHERE k.org_id = $1 AND ` + inGraceAt(`$2`) + ` AND ` + breaks + `) AS kinds`,
 			[]any{orgID, now, policy.LongestLifetime.Seconds(), policy.RequireAllowlist, policy.RequireWorkspace}},
 	} {
 		if err := s.db.GetContext(ctx, figure.into, figure.query, figure.args...); err != nil {
@@ -77,9 +77,6 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 	}
 	return figures, nil
 }
-
-// breaks says of a key that it is not as the policy asks: what ListKeys calls BreaksPolicy.
-const breaks = `(k.expires_at - k.created_at > $3 * interval '1 second' OR $4 AND k.ip_allowlist = '{}' OR $5 AND k.workspace_id IS NULL)`
 
 // OrganisationUsage returns the requests with all of the organisation's keys, those that are gone too, by day (UTC) for
 // so many days up to today, oldest first, days without any included.

@@ -94,13 +94,10 @@ func breach(ctx context.Context, db sqlx.QueryerContext, orgID string, now time.
 		}
 		return now.Add(-p.UnusedAfter)
 	}
-	const (
-		broken = `(k.expires_at - k.created_at > $3 * interval '1 second' OR $4 AND k.ip_allowlist = '{}' OR $5 AND k.workspace_id IS NULL)`
-		anew   = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
+	broken, live := breaking(`$3`, `$4`, `$5`), liveAt(`$2`)
+	const anew = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
 			OR $4 AND NOT $7 AND k.ip_allowlist = '{}' OR $5 AND NOT $8 AND k.workspace_id IS NULL
 			OR k.status = 'enabled' AND u.idle_since <= $9::timestamptz AND (u.idle_since <= $10::timestamptz) IS NOT TRUE)`
-		live = `(k.status IN ('enabled', 'disabled') AND k.expires_at > $2 OR k.status = 'rotated' AND k.grace_ends_at > $2)`
-	)
 	args := []any{orgID, now, p.LongestLifetime.Seconds(), p.RequireAllowlist, p.RequireWorkspace, before.LongestLifetime.Seconds(),
 		before.RequireAllowlist, before.RequireWorkspace, idleFor(p, p.DisableUnused), idleFor(before, before.DisableUnused)}
 	var b Breach

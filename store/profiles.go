@@ -74,8 +74,7 @@ type ProfileRow struct {
 	ChangedBy string    // e-mail address
 }
 
-const carriersOf = `SELECT count(*) AS keys, count(*) FILTER (WHERE k.status IN ('enabled', 'disabled') AND k.expires_at > $2
-		OR k.status = 'rotated' AND k.grace_ends_at > $2) AS live`
+var carriersOf = `SELECT count(*) AS keys, count(*) FILTER (WHERE ` + liveAt(`$2`) + `) AS live`
 
 // ProfileRows lists the organisation's bias profiles as Profiles does, each with the keys that carry it and with its last
 // change.

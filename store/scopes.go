@@ -50,8 +50,8 @@ func (s *Store) ScopeHolders(ctx context.Context, orgID string) (map[string]Hold
 		Holders
 	}
 	err := s.db.SelectContext(ctx, &counts, `SELECT name, count(*) FILTER (WHERE live) AS live, count(*) FILTER (WHERE NOT live) AS other
-		FROM (SELECT unnest(scopes) AS name, (status IN ('enabled', 'disabled') AND expires_at > $2 OR status = 'rotated' AND grace_ends_at > $2) IS TRUE AS live
-			FROM api_keys WHERE org_id = $1) AS held GROUP BY name`, orgID, s.Now())
+		FROM (SELECT unnest(scopes) AS name, `+liveAt(`$2`)+` IS TRUE AS live
+			FROM api_keys k WHERE org_id = $1) AS held GROUP BY name`, orgID, s.Now())
 	out := make(map[string]Holders, len(counts))
 	for _, c := range counts {
 		out[c.Name] = c.Holders
@@ -63,8 +63,8 @@ func (s *Store) ScopeHolders(ctx context.Context, orgID string) (map[string]Hold
 func (s *Store) HoldersOf(ctx context.Context, orgID, name string) (Holders, error) {
 	var out Holders
 	err := s.db.GetContext(ctx, &out, `SELECT count(*) FILTER (WHERE live) AS live, count(*) FILTER (WHERE NOT live) AS other
-		FROM (SELECT (status IN ('enabled', 'disabled') AND expires_at > $3 OR status = 'rotated' AND grace_ends_at > $3) IS TRUE AS live
-			FROM api_keys WHERE org_id = $1 AND scopes @> ARRAY[$2::text]) AS held`, orgID, name, s.Now())
+		FROM (SELECT `+liveAt(`$3`)+` IS TRUE AS live
+			FROM api_keys k WHERE org_id = $1 AND scopes @> ARRAY[$2::text]) AS held`, orgID, name, s.Now())
 	return out, tidy(err)
 }
 
