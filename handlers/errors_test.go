@@ -34,7 +34,6 @@ var known = map[string]struct {
 	"keyring.ErrEntrust":        {keyring.ErrEntrust, false},
 	"keyring.ErrScopeHeld":      {keyring.ErrScopeHeld, false},
 	"keyring.ErrScopeAsked":     {keyring.ErrScopeAsked, false},
-	"keyring.ErrCatalogueFull":  {keyring.ErrCatalogueFull, false},
 	"keyring.ErrInUse":          {keyring.ErrInUse, false},
 	"keyring.ErrFull":           {keyring.ErrFull, false},
 	"keyring.ErrReach":          {keyring.ErrReach, false},

@@ -80,8 +80,8 @@ func (h *handler) newScope(c echo.Context) error {
 			form.Problems["name"] = "This scope is in the catalogue already, and retired."
 		}
 		return h.render(c, http.StatusUnprocessableEntity, views.CreateScope(form))
-	case errors.Is(err, keyring.ErrCatalogueFull):
-		form.Problems = input.Problems{"": catalogueFull}
+	case errors.Is(err, keyring.ErrFull):
+		form.Problems = input.Problems{"": fmt.Sprintf("The catalogue holds %d scopes, which is as many as it can. Delete one that no key holds.", keyring.MaxCatalogue)}
 		return h.render(c, http.StatusUnprocessableEntity, views.CreateScope(form))
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)

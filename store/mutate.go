@@ -76,6 +76,22 @@ func entangled(err error) bool {
 	return errors.As(err, &pqErr) && (pqErr.Code == "40P01" || pqErr.Code == "40001")
 }
 
+// room returns ErrFull when the organisation has as many rows in a table as it may have. Of two that would be the last, one
+// waits for the other; what only refers to the organisation does not.
+func (tx *Tx) room(table string, most int) error {
+	if _, err := tx.db.ExecContext(tx.ctx, `SELECT FROM organisations WHERE id = $1 FOR NO KEY UPDATE`, tx.actor.OrgID); err != nil {
+		return tidy(err)
+	}
+	var n int
+	if err := tx.db.GetContext(tx.ctx, &n, `SELECT count(*) FROM `+table+` WHERE org_id = $1`, tx.actor.OrgID); err != nil {
+		return tidy(err)
+	}
+	if n >= most {
+		return ErrFull
+	}
+	return nil
+}
+
 // atOnce is how many rows one statement writes: a small fraction of the store's time limit.
 const atOnce = 500
 

@@ -119,17 +119,6 @@ func (tx *Tx) CarriersOfProfile(id string) (Carriers, error) {
 	return c, tidy(err)
 }
 
-// HoldProfiles lets nobody else who asks so make a bias profile of the organisation until the transaction ends, and says how
-// many there are.
-func (tx *Tx) HoldProfiles() (count int, err error) {
-	// A class of advisory locks of its own; hashes that meet make two organisations wait for each other, and no more.
-	if _, err := tx.db.ExecContext(tx.ctx, `SELECT pg_advisory_xact_lock(hashtext('bias_profiles'), hashtext($1))`, tx.actor.OrgID); err != nil {
-		return 0, tidy(err)
-	}
-	err = tx.db.GetContext(tx.ctx, &count, `SELECT count(*) FROM bias_profiles WHERE org_id = $1`, tx.actor.OrgID)
-	return count, tidy(err)
-}
-
 // LockProfile returns a bias profile and holds it until the transaction ends: nobody changes it, and nobody gives it to a
 // key. ErrNotFound when the organisation has none of that id.
 func (tx *Tx) LockProfile(id string) (apikey.Profile, error) {
@@ -155,8 +144,11 @@ func (tx *Tx) KeepProfile(id string) (apikey.Profile, error) {
 }
 
 // InsertProfile makes a bias profile of the actor's organisation, with its categories; ErrTaken when it has one of
-// that name.
+// that name, ErrFull when it has apikey.MaxProfiles.
 func (tx *Tx) InsertProfile(p apikey.Profile) (apikey.Profile, error) {
+	if err := tx.room(`bias_profiles`, apikey.MaxProfiles); err != nil {
+		return p, err
+	}
 	p.ID, p.OrgID, p.Version = uuid.Must(uuid.NewV7()).String(), tx.actor.OrgID, 1
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO bias_profiles (id, org_id, name, description, default_threshold, created_at)
 		VALUES ($1, $2, $3, $4, $5, $6)`, p.ID, p.OrgID, p.Name, p.Description, p.DefaultThreshold, tx.now)

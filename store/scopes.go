@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/lib/pq"
@@ -10,9 +9,6 @@ import (
 
 // MaxCatalogue is how many scopes an organisation may have, the retired ones among them.
 const MaxCatalogue = 500
-
-// ErrCatalogueFull says that an organisation has MaxCatalogue scopes.
-var ErrCatalogueFull = errors.New("the catalogue has as many scopes as it may have")
 
 // CataloguedScope is an entry of the catalogue, also one that can't be granted any more.
 type CataloguedScope struct {
@@ -85,25 +81,15 @@ func (tx *Tx) LockScope(name string) (CataloguedScope, error) {
 	return out, tidy(err)
 }
 
-// InsertScope adds an entry to the catalogue. ErrTaken when there is one of that name, also a retired one; ErrCatalogueFull
-// when there is no room.
+// InsertScope adds an entry to the catalogue. ErrTaken when there is one of that name, also a retired one; ErrFull when
+// there is no room.
 func (tx *Tx) InsertScope(scope Scope) error {
-	// Two at the same time would each find the last place free. References to the organisation do not wait for this lock.
-	if _, err := tx.db.ExecContext(tx.ctx, `SELECT FROM organisations WHERE id = $1 FOR NO KEY UPDATE`, tx.actor.OrgID); err != nil {
-		return tidy(err)
+	if err := tx.room(`scopes`, MaxCatalogue); err != nil {
+		return err
 	}
-	if _, err := tx.db.ExecContext(tx.ctx, `INSERT INTO scopes (org_id, name, description) VALUES ($1, $2, $3)`,
-		tx.actor.OrgID, scope.Name, scope.Description); err != nil {
-		return tidy(err)
-	}
-	var count int
-	if err := tx.db.GetContext(tx.ctx, &count, `SELECT count(*) FROM scopes WHERE org_id = $1`, tx.actor.OrgID); err != nil {
-		return tidy(err)
-	}
-	if count > MaxCatalogue {
-		return ErrCatalogueFull
-	}
-	return nil
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO scopes (org_id, name, description) VALUES ($1, $2, $3)`,
+		tx.actor.OrgID, scope.Name, scope.Description)
+	return tidy(err)
 }
 
 // UpdateScope stores an entry's description, and whether it is retired.

@@ -114,7 +114,7 @@ func (s *Store) EnabledKeysIn(ctx context.Context, orgID, id string) (map[string
 // InsertWorkspace makes a workspace of the actor's organisation; ErrTaken when it has one of that name, ErrFull when it
 // has 500.
 func (tx *Tx) InsertWorkspace(name string) (Workspace, error) {
-	if err := tx.room(`SELECT count(*) FROM workspaces WHERE org_id = $1`); err != nil {
+	if err := tx.room(`workspaces`, MostPlaces); err != nil {
 		return Workspace{}, err
 	}
 	w := Workspace{ID: uuid.Must(uuid.NewV7()).String(), Name: name, CreatedAt: tx.now}
@@ -126,30 +126,13 @@ func (tx *Tx) InsertWorkspace(name string) (Workspace, error) {
 // InsertProcess makes a process in a workspace of the actor's organisation. ErrNotFound when the organisation has no
 // such workspace, ErrTaken when the workspace has a process of that name, ErrFull when the organisation has 500.
 func (tx *Tx) InsertProcess(workspaceID, name string) (Process, error) {
-	if err := tx.room(`SELECT count(*) FROM processes WHERE org_id = $1`); err != nil {
+	if err := tx.room(`processes`, MostPlaces); err != nil {
 		return Process{}, err
 	}
 	p := Process{ID: uuid.Must(uuid.NewV7()).String(), Name: name, WorkspaceID: workspaceID, CreatedAt: tx.now}
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO processes (id, org_id, workspace_id, name, created_at) VALUES ($1, $2, $3, $4, $5)`,
 		p.ID, tx.actor.OrgID, p.WorkspaceID, p.Name, p.CreatedAt)
 	return p, tidy(err)
-}
-
-// room returns ErrFull when the organisation has as many of something as it can have. Of two that would be the last, one
-// waits for the other; what only refers to the organisation does not.
-func (tx *Tx) room(count string) error {
-	var id string
-	if err := tx.db.GetContext(tx.ctx, &id, `SELECT id FROM organisations WHERE id = $1 FOR NO KEY UPDATE`, tx.actor.OrgID); err != nil {
-		return tidy(err)
-	}
-	var n int
-	if err := tx.db.GetContext(tx.ctx, &n, count, tx.actor.OrgID); err != nil {
-		return tidy(err)
-	}
-	if n >= MostPlaces {
-		return ErrFull
-	}
-	return nil
 }
 
 // HoldWorkspace returns a workspace of the actor's organisation, and lets nobody rename or archive it until the

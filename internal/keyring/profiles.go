@@ -95,11 +95,6 @@ func (r *Keyring) CreateProfile(ctx context.Context, actor account.Actor, draft 
 		if err := unconfined(tx); err != nil {
 			return nil, err
 		}
-		if count, err := tx.HoldProfiles(); err != nil {
-			return nil, err
-		} else if count >= apikey.MaxProfiles {
-			return nil, ErrFull
-		}
 		if made, err = tx.InsertProfile(profile); err != nil {
 			return nil, err
 		}

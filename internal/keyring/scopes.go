@@ -17,13 +17,15 @@ type (
 	Holders         = store.Holders
 )
 
+// MaxCatalogue bounds how many scopes an organisation has, the retired ones among them.
+const MaxCatalogue = store.MaxCatalogue
+
 // Errors of the catalogue of scopes.
 var (
 	// ErrScopeHeld is refused to whoever would delete a scope that a key holds, whatever the key's status.
 	ErrScopeHeld = errors.New("keys hold this scope")
 	// ErrScopeAsked is refused to whoever would delete a scope that Moonlatch's own API asks of a key.
-	ErrScopeAsked    = errors.New("the API itself asks for this scope")
-	ErrCatalogueFull = store.ErrCatalogueFull
+	ErrScopeAsked = errors.New("the API itself asks for this scope")
 )
 
 // Scopes lists the catalogue of scopes.
@@ -52,7 +54,7 @@ func (r *Keyring) HoldersOf(ctx context.Context, actor account.Actor, name strin
 }
 
 // CreateScope adds a scope to the catalogue. Errors: input.Problems (name, description), ErrTaken, also by a retired one;
-// ErrCatalogueFull, ErrReach.
+// ErrFull, ErrReach.
 func (r *Keyring) CreateScope(ctx context.Context, actor account.Actor, name, description string) (CataloguedScope, error) {
 	if err := allow(actor, account.CreateScope); err != nil {
 		return CataloguedScope{}, err

@@ -159,7 +159,7 @@ func TestACatalogueHas500ScopesAtMost(t *testing.T) {
 	close(refused)
 	full := 0
 	for err := range refused {
-		if errors.Is(err, keyring.ErrCatalogueFull) {
+		if errors.Is(err, keyring.ErrFull) {
 			full++
 		} else if err != nil {
 			t.Error(err)
