@@ -45,10 +45,13 @@ func (p *program) issueKey(ctx context.Context, c *cli.Command) error {
 			Name: c.String("name"), WorkspaceID: workspaceID, IPAllowlist: c.StringSlice("allow"), Scopes: c.StringSlice("scope"), Environment: c.String("environment"),
 			Expires: c.String("expires-in"), OwnerID: owner.ID,
 		})
-		if errors.Is(err, keyring.ErrNotFound) { // of what a draft names, the command line only gives the owner
+		var missing keyring.MissingError
+		switch errors.As(err, &missing); {
+		case missing.Field == "workspaceId": // deleted since it was looked up
+			return fmt.Errorf("the organisation has no workspace %q any more", c.String("workspace"))
+		case missing.Field == "ownerId":
 			return fmt.Errorf("%s can't own keys: only active owners and admins can", owner.Email)
-		}
-		if err != nil {
+		case err != nil:
 			return err
 		}
 		if _, err := fmt.Fprintln(p.stdout, plaintext.Reveal()); err != nil {
@@ -58,7 +61,8 @@ func (p *program) issueKey(ctx context.Context, c *cli.Command) error {
 	})
 }
 
-// workspaceCalled is the id of the workspace of this name; "" for none.
+// workspaceCalled is the id of the workspace of this name, or of the only one whose name differs from it in capitals alone;
+// "" for no name.
 func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name string) (string, error) {
 	if name == "" {
 		return "", nil
@@ -67,10 +71,20 @@ func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name str
 	if err != nil {
 		return "", err
 	}
+	var alike []string
 	for _, w := range workspaces {
-		if strings.EqualFold(w.Name, name) {
+		if w.Name == name {
 			return w.ID, nil
 		}
+		if strings.EqualFold(w.Name, name) {
+			alike = append(alike, w.ID)
+		}
 	}
-	return "", fmt.Errorf("the organisation has no workspace %q", name)
+	switch len(alike) {
+	case 0:
+		return "", fmt.Errorf("the organisation has no workspace %q", name)
+	case 1:
+		return alike[0], nil
+	}
+	return "", fmt.Errorf("%d workspaces are called %q but for capitals; write the name as it is", len(alike), name)
 }

@@ -61,7 +61,8 @@ func TestAnIssuedKeyIsAllThatIsPrinted(t *testing.T) {
 func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
 	env := onDatabase(t)
 	createUser(t, env, "Acme", "ada@acme.test", "owner")
-	_, err := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL=")).ExecContext(t.Context(), `
+	db := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
+	_, err := db.ExecContext(t.Context(), `
 		INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), id, 'Support desk', now() FROM organisations;
 		UPDATE key_policies SET require_allowlist = true, require_workspace = true, longest_lifetime_days = 30, default_lifetime_days = 30`)
 	if err != nil {
@@ -75,6 +76,15 @@ func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
 	issue = append(issue, "--workspace", "support DESK", "--allow", "192.0.2.1", "--allow", "198.51.100.0/24")
 	moonlatch(t, env, "", append(issue, "--expires-in", "31d")...).expect(t, exitUsage, "at most 30 days")
 	moonlatch(t, env, "", issue...).expect(t, exitDone, "pk_live_")
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), id, 'support desk', now() FROM organisations`); err != nil {
+		t.Fatal(err)
+	}
+	moonlatch(t, env, "", issue...).expect(t, exitFailed, "2 workspaces are called \"support DESK\"")
+	moonlatch(t, env, "", append(issue, "--workspace", "support desk")...).expect(t, exitDone, "pk_live_")
+	var held string
+	if err := db.QueryRowContext(t.Context(), `SELECT string_agg(w.name, ', ' ORDER BY k.created_at) FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id`).Scan(&held); err != nil || held != "Support desk, support desk" {
+		t.Error(held, err)
+	}
 	moonlatch(t, env, "", append(issue, "--workspace", "nowhere")...).expect(t, exitFailed, "no workspace \"nowhere\"")
 }
 
