@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -79,7 +80,9 @@ func (h *handler) apiCreateProcess(c echo.Context) error {
 	}
 	made, err := h.keyring.CreateProcess(c.Request().Context(), actorOf(c), request.WorkspaceID, request.Name)
 	if errors.As(err, new(keyring.MissingError)) {
-		return input.Problems{"workspaceId": "Your organisation has no workspace by this id."}
+		problems := input.Problems{"workspaceId": "Your organisation has no workspace by this id."}
+		maps.Copy(problems, input.ProblemsIn(err)) // of the name, which may be wrong as well
+		return problems
 	}
 	if err != nil {
 		return err

@@ -159,9 +159,13 @@ func (h *handler) showPlaceForm(c echo.Context, status int, form views.PlaceForm
 // refusePlaceForm shows a form again with what kept it from being done, or returns an error that is none of the form's.
 func (h *handler) refusePlaceForm(c echo.Context, form views.PlaceForm, err error) error {
 	status := http.StatusUnprocessableEntity
+	const gone = "This workspace is not there any more. Choose again."
 	switch {
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)
+		if errors.As(err, new(keyring.MissingError)) {
+			form.Problems["workspaceId"] = gone
+		}
 	case errors.Is(err, keyring.ErrTaken) && form.Place.Kind == views.AProcess:
 		form.Problems = input.Problems{"name": "The workspace has a process of this name already. Choose another."}
 	case errors.Is(err, keyring.ErrTaken):
@@ -169,7 +173,7 @@ func (h *handler) refusePlaceForm(c echo.Context, form views.PlaceForm, err erro
 	case errors.Is(err, keyring.ErrFull):
 		status, form.Problems = http.StatusConflict, input.Problems{"": h.meaning(err).Sentence}
 	case errors.As(err, new(keyring.MissingError)):
-		status, form.Problems = http.StatusNotFound, input.Problems{"workspaceId": "This workspace is not there any more. Choose again."}
+		status, form.Problems = http.StatusNotFound, input.Problems{"workspaceId": gone}
 	default:
 		return err
 	}

@@ -70,6 +70,12 @@ func TestPlacesLiveTheirLifeOverHTTP(t *testing.T) {
 			t.Errorf("%s: %s", what, got.body)
 		}
 	}
+	both := c.call(post, "/v1/processes", object{"name": "", "workspaceId": "nonsense"}).expect(t, "two mistakes", 400, "validation_failed")
+	for _, field := range []string{"name", "workspaceId"} {
+		if both.text("error", "details", "fields", field) == "" {
+			t.Errorf("of two mistakes, nothing about %s: %s", field, both.body)
+		}
+	}
 	c.call(patch, workspace, object{}).expect(t, "nothing to change", 400, "validation_failed")
 
 	key := c.call(post, process+"/api-keys", object{"name": "x", "scopes": []string{"read:chat"}}).expect(t, "issue", 201, "")
@@ -126,6 +132,8 @@ func TestMistakesInNamesOfPlacesAreSaidBesideThem(t *testing.T) {
 		{"/processes/new", form, 422, "has a process of this name"},
 		{"/processes/new", url.Values{"name": {"New <b>"}}, 422, "Choose the workspace"},
 		{"/processes/new", url.Values{"name": {"New"}, "workspaceId": {uuid.NewString()}}, 404, "not there any more"},
+		{"/processes/new", url.Values{"name": {""}, "workspaceId": {"nonsense"}}, 422, "not there any more"},
+		{"/processes/new", url.Values{"name": {""}, "workspaceId": {"nonsense"}}, 422, "Enter a name."},
 		{"/workspaces/new", url.Values{"name": {"Payments"}}, 422, "a workspace of this name"},
 		{"/workspaces/new", url.Values{"name": {""}}, 422, "Enter a name."},
 		{"/workspaces/" + w.ID + "/rename", url.Values{"name": {"Support"}}, 422, "a workspace of this name"},

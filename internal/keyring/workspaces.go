@@ -130,7 +130,7 @@ func (r *Keyring) CreateWorkspace(ctx context.Context, actor account.Actor, name
 }
 
 // CreateProcess makes a process in a workspace. Errors: input.Problems (name, workspaceId), ErrTaken, ErrFull, ErrReach,
-// and a MissingError for a workspace that the organisation does not have.
+// and a MissingError for a workspace that the organisation does not have, which may come together with problems of the name.
 func (r *Keyring) CreateProcess(ctx context.Context, actor account.Actor, workspaceID, name string) (Process, error) {
 	var made Process
 	if err := allow(actor, account.CreateProcess); err != nil {
