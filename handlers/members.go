@@ -52,7 +52,8 @@ func (h *handler) membersPage(c echo.Context) error {
 }
 
 func memberView(row keyring.MemberRow) views.Member {
-	return views.Member{Person: row.Person, JoinedAt: row.JoinedAt, SeenAt: row.SeenAt, LiveKeys: row.LiveKeys}
+	return views.Member{Person: row.Person, JoinedAt: row.JoinedAt, SeenAt: row.SeenAt,
+		LiveKeys: min(row.LiveKeys, keyring.MostCounted), ManyKeys: row.LiveKeys > keyring.MostCounted}
 }
 
 func (h *handler) memberPage(c echo.Context) error {

@@ -24,7 +24,8 @@ func (h *handler) profilesPage(c echo.Context) error {
 	}
 	model := views.ProfileList{Page: h.page(c)}
 	for _, row := range rows {
-		model.Profiles = append(model.Profiles, views.Profile{Profile: row.Profile, Keys: row.Keys, Live: row.Live, ChangedAt: row.ChangedAt, ChangedBy: row.ChangedBy})
+		model.Profiles = append(model.Profiles, views.Profile{Profile: row.Profile, Keys: min(row.Keys, keyring.MostCounted), Live: row.Live,
+			ManyKeys: row.Keys > keyring.MostCounted, ChangedAt: row.ChangedAt, ChangedBy: row.ChangedBy})
 	}
 	return h.render(c, http.StatusOK, views.ProfilesPage(model))
 }

@@ -17,13 +17,13 @@ import (
 
 func workspaceView(w keyring.Workspace, enabled map[string]int) views.Place {
 	return views.Place{Kind: views.AWorkspace, ID: w.ID, Name: w.Name, CreatedAt: w.CreatedAt, ArchivedAt: w.ArchivedAt,
-		EnabledKeys: enabled[w.ID], ManyKeys: enabled[w.ID] > keyring.MostCounted}
+		EnabledKeys: min(enabled[w.ID], keyring.MostCounted), ManyKeys: enabled[w.ID] > keyring.MostCounted}
 }
 
 func processView(p keyring.Process, enabled map[string]int) views.Place {
 	return views.Place{Kind: views.AProcess, ID: p.ID, Name: p.Name, WorkspaceID: p.WorkspaceID, Workspace: p.WorkspaceName,
 		CreatedAt: p.CreatedAt, ArchivedAt: p.ArchivedAt, Closed: p.WorkspaceArchivedAt != nil,
-		EnabledKeys: enabled[p.ID], ManyKeys: enabled[p.ID] > keyring.MostCounted}
+		EnabledKeys: min(enabled[p.ID], keyring.MostCounted), ManyKeys: enabled[p.ID] > keyring.MostCounted}
 }
 
 // placeHandler handles a request that is about a workspace or a process.
@@ -252,7 +252,7 @@ func (h *handler) confirmPlace(c echo.Context, status int, place views.Place, ch
 	if err != nil {
 		return err
 	}
-	place.EnabledKeys, place.ManyKeys = enabled[place.ID], enabled[place.ID] > keyring.MostCounted
+	place.EnabledKeys, place.ManyKeys = min(enabled[place.ID], keyring.MostCounted), enabled[place.ID] > keyring.MostCounted
 	model := views.PlaceConfirmation{Page: h.page(c), Return: returnOr(c, views.ProcessesPath), Change: change, Place: place}
 	if change == views.DeletePlace {
 		filter := apikey.Filter{ProcessID: place.ID}

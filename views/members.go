@@ -26,16 +26,14 @@ type Member struct {
 	account.Person
 	JoinedAt time.Time
 	SeenAt   *time.Time // nil: not in the last month, which is as long as sessions are kept
-	LiveKeys int        // that they own, counted to MostLiveKeys and one more
+	LiveKeys int        // that they own
+	ManyKeys bool       // so many that they were counted to LiveKeys alone
 }
-
-// MostLiveKeys is up to how many live keys of each member a list counts.
-const MostLiveKeys = 1000
 
 // keysCounted is how many live keys a member owns, as far as they were counted.
 func (m Member) keysCounted() string {
-	if m.LiveKeys > MostLiveKeys {
-		return ui.Number(MostLiveKeys) + "+"
+	if m.ManyKeys {
+		return ui.Number(int64(m.LiveKeys)) + "+"
 	}
 	return ui.Number(int64(m.LiveKeys))
 }

@@ -26,7 +26,7 @@ func memberPages(p Page) map[string]templ.Component {
 	own.Member, own.Keys, last.LastOwner, forced.KeyChoices, forced.NoneLeft, forced.Heirs = self, LiveKeys{}, true, []string{"disable", "transfer", "revoke"}, true, nil
 	return map[string]templ.Component{
 		"members": MembersPage(MemberList{Page: p, State: MemberState{Search: hostile, Role: account.Owner, Status: "suspended"}, Cursor: hostile, Newer: "n", Older: hostile,
-			Members:     []Member{{Person: somebody, JoinedAt: noon, SeenAt: &seen, LiveKeys: 1001}, {Person: suspended}, {Person: removed, LiveKeys: 1}, {Person: self}},
+			Members:     []Member{{Person: somebody, JoinedAt: noon, SeenAt: &seen, LiveKeys: 1000, ManyKeys: true}, {Person: suspended}, {Person: removed, LiveKeys: 1}, {Person: self}},
 			Invitations: []Invitation{invited}, MoreInvited: true}),
 		"members, none fit":       MembersPage(MemberList{Page: p}),
 		"member":                  MemberPage(MemberDetail{Page: p, Member: Member{Person: somebody, SeenAt: &seen}, Keys: LiveKeys{3, 1, 1, 9}, Sessions: sessions}),

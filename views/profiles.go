@@ -12,13 +12,11 @@ import (
 // Profile is a bias profile with what people want to read beside it.
 type Profile struct {
 	apikey.Profile
-	Keys, Live int64 // that carry it; in a list not above MostKeysCounted + 1
+	Keys, Live int64 // that carry it
+	ManyKeys   bool  // so many that they were counted to Keys alone
 	ChangedAt  time.Time
 	ChangedBy  string // e-mail address; empty when nobody knows
 }
-
-// MostKeysCounted is where a list stops counting.
-const MostKeysCounted = 1000
 
 // ProfileList is the page of all bias profiles.
 type ProfileList struct {
@@ -148,19 +146,16 @@ var levelHint = fmt.Sprintf("0–%d is low, %d–%d moderate, %d–%d high.", ap
 
 // carriers is how many keys carry a profile of the list: "12 keys".
 func (p Profile) carriers() string {
-	if p.uncounted() {
-		return "More than " + ui.Count(MostKeysCounted, "key")
+	if p.ManyKeys {
+		return "More than " + ui.Count(p.Keys, "key")
 	}
 	return ui.Count(p.Keys, "key")
 }
 
-// uncounted is true when the list stopped counting.
-func (p Profile) uncounted() bool { return p.Keys > MostKeysCounted }
-
 // live says how many of the keys are live, unless they all are.
 func (p Profile) live() string {
 	switch {
-	case p.Keys == 0 || p.uncounted():
+	case p.Keys == 0 || p.ManyKeys:
 		return ""
 	case p.Live == p.Keys:
 		return ui.Plural(int(p.Keys), "live", "all live")

@@ -12,7 +12,7 @@ func profilePages(p Page) map[string]templ.Component {
 	profile := Profile{Profile: apikey.Profile{ID: "p1", Name: hostile, Description: hostile, DefaultThreshold: 30, Categories: []apikey.Category{
 		{Name: hostile, Enabled: true, Threshold: 71, Action: apikey.Block}, {Name: "age", Action: apikey.Flag}}}, Keys: 3, Live: 1, ChangedAt: noon, ChangedBy: hostile}
 	many := profile
-	many.Keys = MostKeysCounted + 1
+	many.Keys, many.ManyKeys = 1000, true
 	row := []CategoryForm{{Name: hostile, Enabled: true, Threshold: hostile, Action: hostile}}
 	out := map[string]templ.Component{}
 	out["profiles"] = ProfilesPage(ProfileList{Page: p, Profiles: []Profile{profile, many, {}}})

@@ -31,7 +31,7 @@ type Place struct {
 	ArchivedAt  *time.Time // since when it takes no new keys by itself
 	Closed      bool       // a process whose workspace is archived
 	EnabledKeys int        // those of a workspace's processes among them
-	ManyKeys    bool       // so many that they were not counted to the end
+	ManyKeys    bool       // so many that they were counted to EnabledKeys alone
 }
 
 // Archived says whether the place takes no new keys.
@@ -110,7 +110,7 @@ func (p Place) enabledKeys() string {
 	case p.EnabledKeys == 0:
 		return "No enabled keys"
 	case p.ManyKeys:
-		return "More than " + ui.Count(int64(p.EnabledKeys-1), "enabled key")
+		return "More than " + ui.Count(int64(p.EnabledKeys), "enabled key")
 	}
 	return ui.Count(int64(p.EnabledKeys), "enabled key")
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/moonlatch/moonlatch/store"
 )
 
-// MostCounted bounds the keys that are counted of a member, a workspace or a process in a list of them.
+// MostCounted bounds the keys that are counted of a member, a workspace, a process or a bias profile in a list of them.
 const MostCounted = store.MostCounted
 
 // Errors about members.
