@@ -69,7 +69,7 @@ func (h *handler) apiInviteMember(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	made, token, err := h.keyring.Invite(c.Request().Context(), actorOf(c), request.Email, request.Role)
+	made, token, err := h.keyring.Invite(c.Request().Context(), actorOf(c), keyring.InvitationDraft{Email: request.Email, Role: request.Role})
 	if err != nil {
 		return err
 	}

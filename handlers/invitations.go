@@ -31,20 +31,38 @@ func invitationView(i keyring.Invitation) views.Invitation {
 }
 
 func (h *handler) invitePage(c echo.Context) error {
-	return h.render(c, http.StatusOK, views.Invite(h.inviteForm(c)))
+	return h.showInviteForm(c, http.StatusOK, h.inviteForm(c))
+}
+
+// showInviteForm gives the form a new token unless it has one of this session.
+func (h *handler) showInviteForm(c echo.Context, status int, form views.InviteForm) error {
+	session := actorOf(c).SessionID
+	if _, ours := h.tokens.requestKey(form.Nonce, session); !ours {
+		form.Nonce = h.tokens.issue(session)
+	}
+	return h.render(c, status, views.Invite(form))
 }
 
 func (h *handler) inviteForm(c echo.Context) views.InviteForm {
-	return views.InviteForm{Page: h.page(c), Return: returnOr(c, views.MembersPath), Email: c.FormValue("email"), Role: c.FormValue("role")}
+	return views.InviteForm{Page: h.page(c), Return: returnOr(c, views.MembersPath), Nonce: c.FormValue("nonce"), Email: c.FormValue("email"), Role: c.FormValue("role")}
 }
 
 func (h *handler) invite(c echo.Context) error {
 	form := h.inviteForm(c)
-	made, token, err := h.keyring.Invite(c.Request().Context(), actorOf(c), form.Email, form.Role)
-	if form.Problems = input.ProblemsIn(err); form.Problems != nil {
-		return h.render(c, http.StatusUnprocessableEntity, views.Invite(form))
+	requestKey, ours := h.tokens.requestKey(form.Nonce, actorOf(c).SessionID)
+	if !ours {
+		form.Problems = input.Problems{"": "This form was opened before you signed in, so nothing was done yet. Check it and make the link."}
+		return h.showInviteForm(c, http.StatusUnprocessableEntity, form)
 	}
-	if err != nil {
+	made, token, err := h.keyring.Invite(c.Request().Context(), actorOf(c), keyring.InvitationDraft{Email: form.Email, Role: form.Role, RequestKey: requestKey})
+	var repeated *keyring.RepeatedError
+	switch {
+	case errors.As(err, &repeated):
+		return h.done(c, form.Return, "That link was made and shown once already. If it was not stored, make a new one.")
+	case input.ProblemsIn(err) != nil:
+		form.Problems = input.ProblemsIn(err)
+		return h.showInviteForm(c, http.StatusUnprocessableEntity, form)
+	case err != nil:
 		return err
 	}
 	// The link is committed, and nothing from here on asks the database, lest it be lost.

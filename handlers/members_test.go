@@ -17,7 +17,7 @@ var joinPath = regexp.MustCompile(`http://localhost(/join/[A-Z2-7]{26})`)
 // invited makes a link on the page, and returns its path.
 func (b *browser) invited(email, role string) string {
 	b.site.t.Helper()
-	got := b.post("/members/invite", url.Values{"email": {email}, "role": {role}})
+	got := b.post("/members/invite", url.Values{"email": {email}, "role": {role}, "nonce": {b.nonce()}})
 	found := joinPath.FindStringSubmatch(got.body)
 	if got.status != http.StatusCreated || found == nil || got.header.Get("Cache-Control") != "no-store" {
 		b.site.t.Fatalf("inviting %s: %d %s", email, got.status, got.body)
@@ -59,17 +59,32 @@ func TestTheListOfMembersKeepsItsStateInTheAddress(t *testing.T) {
 	}
 }
 
+// A double click shows one link, and no void one.
+func TestTheSameInvitationSentTwiceMakesOneLink(t *testing.T) {
+	s := newSite(t)
+	owner := s.as(s.org.Owner)
+	twice, guest := url.Values{"email": {"twice@example.com"}, "role": {"member"}, "nonce": {owner.nonce()}}, s.visitor()
+	once := joinPath.FindStringSubmatch(owner.post("/members/invite", twice).body)
+	if got := owner.post("/members/invite", twice); once == nil || got.status != http.StatusSeeOther || guest.get(once[1]).status != http.StatusOK {
+		t.Errorf("the same form sent twice: %d, or the link that was shown is void", got.status)
+	}
+	if got := owner.post("/members/invite", url.Values{"email": {"late@example.com"}, "role": {"member"}, "nonce": {"another session's"}}); got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, `value="late@example.com"`) {
+		t.Errorf("a form of an earlier session: %d", got.status)
+	}
+}
+
 func TestInvitingOnThePage(t *testing.T) {
 	s := newSite(t)
 	owner := s.as(s.org.Owner)
 	for _, form := range []url.Values{{}, {"email": {"x"}, "role": {"admin"}}, {"email": {s.org.Admin.Email}, "role": {"admin"}}, {"email": {"new@example.com"}}, {"email": {"new@example.com"}, "role": {"operator"}}, {"email": {"a\x00@example.com"}, "role": {"admin"}}} {
+		form.Set("nonce", owner.nonce())
 		got := owner.post("/members/invite", form)
 		if got.status != http.StatusUnprocessableEntity || form.Get("email") == "new@example.com" && !strings.Contains(got.body, `value="new@example.com"`) {
 			t.Errorf("%v: %d", form, got.status)
 		}
 	}
 	first := owner.invited("noor@example.com", "admin")
-	link := owner.invited("noor@example.com", "support") // the same form again
+	link := owner.invited("noor@example.com", "support") // inviting again
 	guest := s.visitor()
 	if got := guest.get(first); got.status != http.StatusNotFound || !strings.Contains(got.body, "no longer works") {
 		t.Errorf("the earlier link: %d", got.status)

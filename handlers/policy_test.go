@@ -27,7 +27,7 @@ func things(t testing.TB, s *store.Store, ring *keyring.Keyring, who account.Act
 		t.Fatal(err)
 	}
 	ids["api-keys"] = key.ID
-	invitation, _, err := ring.Invite(t.Context(), who, uuid.NewString()+"@example.com", "member")
+	invitation, _, err := ring.Invite(t.Context(), who, keyring.InvitationDraft{Email: uuid.NewString() + "@example.com", Role: "member"})
 	if err != nil {
 		t.Fatal(err)
 	}

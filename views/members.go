@@ -358,6 +358,7 @@ func WithdrawPath(id, back string) string {
 type InviteForm struct {
 	Page
 	Return      string
+	Nonce       string
 	Email, Role string
 	Problems    input.Problems
 }

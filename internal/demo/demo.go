@@ -174,7 +174,7 @@ func (f *filler) changeStaff() {
 	}
 	for _, i := range invited {
 		f.at(i.ago, f.by(founder, func(actor account.Actor) error {
-			_, _, err := f.keyring.Invite(f.ctx, actor, i.handle+domain, string(i.role))
+			_, _, err := f.keyring.Invite(f.ctx, actor, keyring.InvitationDraft{Email: i.handle + domain, Role: string(i.role)})
 			return err
 		}))
 	}

@@ -43,20 +43,27 @@ func (t JoinToken) Format(f fmt.State, _ rune)   { _, _ = f.Write([]byte(redacte
 func (t JoinToken) LogValue() slog.Value         { return slog.StringValue(redactedJoinToken) }
 func (t JoinToken) MarshalText() ([]byte, error) { return []byte(redactedJoinToken), nil }
 
+// InvitationDraft is whom somebody asks to join, as typed.
+type InvitationDraft struct {
+	Email, Role string
+	RequestKey  string // the same request key again does not make another link, which would end the first; "" for none
+}
+
 // Invite makes a link with which somebody joins the actor's organisation. Its token is in the answer and nowhere else.
 // Inviting an address again makes the link before void. Errors: input.Problems (email, role), ErrForbidden also for an
 // actor who has just lost the role. Whether the address has an account elsewhere is not told by inviting; whoever holds the
-// link, the inviter too, learns it by joining, since nothing proves that the address is theirs.
-func (r *Keyring) Invite(ctx context.Context, actor account.Actor, email, role string) (Invitation, JoinToken, error) {
+// link, the inviter too, learns it by joining, since nothing proves that the address is theirs. *RepeatedError when the same
+// request made a link before.
+func (r *Keyring) Invite(ctx context.Context, actor account.Actor, draft InvitationDraft) (Invitation, JoinToken, error) {
 	if err := allow(actor, account.InviteMember); err != nil {
 		return Invitation{}, JoinToken{}, err
 	}
 	var asked Invitation
 	problems := input.Problems{}
 	var err error
-	asked.Email, err = input.Email(email)
+	asked.Email, err = input.Email(draft.Email)
 	problems.Add("email", err)
-	asked.Role, err = ReadRole(role)
+	asked.Role, err = ReadRole(draft.Role)
 	problems.Add("role", err)
 	if err := problems.Err(); err != nil {
 		return Invitation{}, JoinToken{}, err
@@ -65,6 +72,9 @@ func (r *Keyring) Invite(ctx context.Context, actor account.Actor, email, role s
 	var made Invitation
 	err = r.store.Mutate(ctx, actor, account.InviteMember, func(tx *store.Tx) ([]audit.Change, error) {
 		if err := tx.HoldOwner(); err != nil { // who is sent away meanwhile leaves no link behind
+			return nil, err
+		}
+		if err := claim(tx, draft.RequestKey, uuid.NewString(), "invite", []string{asked.Email, string(asked.Role)}); err != nil {
 			return nil, err
 		}
 		here, err := tx.IsMember(asked.Email)

@@ -19,7 +19,7 @@ const newPassword = "seven quiet herons wade"
 // invite makes a link by the owner.
 func (h house) invite(email, role string) string {
 	h.t.Helper()
-	_, token, err := h.Invite(h.t.Context(), h.org.Owner, email, role)
+	_, token, err := h.Invite(h.t.Context(), h.org.Owner, keyring.InvitationDraft{Email: email, Role: role})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestALinkThatIsOverLetsNobodyIn(t *testing.T) {
 	h.joinRefused("an expired one", token, keyring.ErrInvitation)
 	h.at(now)
 
-	invitation, secret, err := h.Invite(t.Context(), h.org.Owner, "back@example.com", "member")
+	invitation, secret, err := h.Invite(t.Context(), h.org.Owner, keyring.InvitationDraft{Email: "back@example.com", Role: "member"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestALinkIsVoidWithoutItsMaker(t *testing.T) {
 	for name, edit := range map[string]keyring.MemberEdit{"demoted": {Role: account.Admin}, "suspended": {Status: account.Suspended}, "removed": {Status: account.Removed}} {
 		h := newHouse(t)
 		second := h.promote(h.org.Admin)
-		_, backDoor, err := h.Invite(t.Context(), second, "back-door@example.com", "owner")
+		_, backDoor, err := h.Invite(t.Context(), second, keyring.InvitationDraft{Email: "back-door@example.com", Role: "owner"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,7 +146,7 @@ func TestALinkIsVoidWithoutItsMaker(t *testing.T) {
 			t.Errorf("%s: the audit log says %v", name, got)
 		}
 		h.joinRefused(name, backDoor.Reveal(), keyring.ErrInvitation)
-		if _, _, err := h.Invite(t.Context(), second, "new@example.com", "owner"); !errors.Is(err, keyring.ErrForbidden) {
+		if _, _, err := h.Invite(t.Context(), second, keyring.InvitationDraft{Email: "new@example.com", Role: "owner"}); !errors.Is(err, keyring.ErrForbidden) {
 			t.Errorf("%s: invites with the role that they had: %v", name, err)
 		}
 		h.join(good, "Good")
@@ -169,7 +169,7 @@ func TestExpiredInvitationsAreListedForAMonth(t *testing.T) {
 		email string
 	}{{-38, "month@example.com"}, {-10, "week@example.com"}, {-1, "live@example.com"}} {
 		h.at(now.AddDate(0, 0, invited.days))
-		if _, _, err := h.Invite(t.Context(), second, invited.email, "member"); err != nil {
+		if _, _, err := h.Invite(t.Context(), second, keyring.InvitationDraft{Email: invited.email, Role: "member"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,7 +211,7 @@ func TestWhoCanBeInvited(t *testing.T) {
 		"role":  {{"new@example.com", ""}, {"new@example.com", "operator"}, {"new@example.com", "Admin"}},
 	} {
 		for _, a := range attempts {
-			_, _, err := h.Invite(t.Context(), h.org.Owner, a[0], a[1])
+			_, _, err := h.Invite(t.Context(), h.org.Owner, keyring.InvitationDraft{Email: a[0], Role: a[1]})
 			if problems := input.ProblemsIn(err); problems[field] == "" || len(problems) != 1 {
 				t.Errorf("%q as %q: %v", a[0], a[1], err)
 			}
@@ -220,7 +220,7 @@ func TestWhoCanBeInvited(t *testing.T) {
 	if _, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Support.MemberID, keyring.MemberEdit{Status: account.Suspended}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := h.Invite(t.Context(), h.org.Owner, h.org.Support.Email, "member"); input.ProblemsIn(err)["email"] == "" {
+	if _, _, err := h.Invite(t.Context(), h.org.Owner, keyring.InvitationDraft{Email: h.org.Support.Email, Role: "member"}); input.ProblemsIn(err)["email"] == "" {
 		t.Errorf("a suspended member: %v", err)
 	}
 	if _, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Support.MemberID, keyring.MemberEdit{Status: account.Removed}); err != nil {
@@ -282,7 +282,7 @@ func TestOfTwoWhoAcceptAtOnceOneJoins(t *testing.T) {
 
 func TestTheTokenOfALinkIsNotPrinted(t *testing.T) {
 	h := newHouse(t)
-	_, token, err := h.Invite(t.Context(), h.org.Owner, "noor@example.com", "member")
+	_, token, err := h.Invite(t.Context(), h.org.Owner, keyring.InvitationDraft{Email: "noor@example.com", Role: "member"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -221,7 +221,7 @@ func TestOnlyOwnersChangeMembersAndOnlyTheirOwn(t *testing.T) {
 		if _, err := h.SignOutMember(t.Context(), actor, h.org.Member.MemberID); !errors.Is(err, keyring.ErrForbidden) {
 			t.Errorf("%s signs somebody out: %v", actor.Email, err)
 		}
-		if _, _, err := h.Invite(t.Context(), actor, "new@example.com", "member"); !errors.Is(err, keyring.ErrForbidden) {
+		if _, _, err := h.Invite(t.Context(), actor, keyring.InvitationDraft{Email: "new@example.com", Role: "member"}); !errors.Is(err, keyring.ErrForbidden) {
 			t.Errorf("%s invites: %v", actor.Email, err)
 		}
 	}
