@@ -58,10 +58,13 @@ func (p *Page) axe() ([]string, error) {
 			FailureSummary string
 		}
 	}
-	err = p.evalIn(world.ExecutionContextID, `axe.run(document, {
+	// What still moves, like a dialog that opens, has other colours than it will have.
+	err = p.evalIn(world.ExecutionContextID, `Promise.all(document.getAnimations()
+		.filter((a) => Number.isFinite(a.effect.getComputedTiming().endTime)).map((a) => a.finished.catch(() => {}))
+	).then(() => axe.run(document, {
 		resultTypes: ["violations"],
 		runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-	}).then(({ violations }) => violations)`, &violations)
+	})).then(({ violations }) => violations)`, &violations)
 	var lines []string
 	for _, v := range violations {
 		for _, node := range v.Nodes {
