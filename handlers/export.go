@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"io"
+	"log/slog"
 	"mime"
 	"net/http"
 	"strconv"
@@ -29,7 +30,7 @@ const (
 	apiExportAuditPath  = "/v1/audit-events/export"
 
 	exportTakes     = time.Hour        // at most, however patiently somebody reads it
-	exportStalls    = 15 * time.Second // until the next chunk must have gone out
+	exportStalls    = 30 * time.Second // until the next chunk must have gone out: at exportPace a system's own buffers take 20 s to make room
 	exportChunk     = 32 << 10         // bytes
 	exportPatience  = 30 * time.Second // of waiting for whoever reads, after which they must keep the pace
 	exportPace      = 64 << 10         // bytes for each second of waiting, on the average: who reads more slowly keeps a place from others
@@ -107,10 +108,11 @@ func stream[T any](h *handler, c echo.Context, what string, f format[T], next ke
 	out := bufio.NewWriterSize(&steady{to: c.Response(), control: http.NewResponseController(c.Response()), stall: exportStalls, now: time.Now}, exportChunk)
 	if err := write(c, out, f, batch, next); err != nil {
 		c.Set(cutShort, true)
-		var gone goneError
-		if !errors.As(err, &gone) { // else whoever reads it has hung up, stalled, or is too slow
-			h.log.Error("export cut short", "error", err, "route", c.Path(), "request", requestID(c))
+		level, gone := slog.LevelError, goneError{}
+		if errors.As(err, &gone) { // whoever reads it has hung up, stalled, or is too slow
+			level = slog.LevelInfo
 		}
+		h.log.Log(c.Request().Context(), level, "export cut short", "error", err, "route", c.Path(), "request", requestID(c))
 	}
 	return nil
 }

@@ -93,54 +93,59 @@ func fillEvents(t testing.TB, db *sql.DB, org Org, n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied, err := tx.Prepare(`COPY audit_events (org_id, seq, id, at, action, actor_id, actor_email, actor_role, session_id, key_id, address,
-		user_agent, subject_kind, subject_id, subject_name, before, after, prev_hash, hash) FROM STDIN`)
-	if err != nil {
-		t.Fatal(err)
-	}
 	random := rand.New(rand.NewPCG(7, uint64(n)))
 	start := time.Now().UTC().Truncate(time.Microsecond).AddDate(-1, 0, 0)
 	step := time.Until(start.AddDate(1, 0, 0)) + 365*24*time.Hour
 	step /= time.Duration(n + 1)
-	for i := range n {
-		who := members[int(float64(len(members))*pow3(random.Float64()))]
-		actor := account.Actor{OrgID: org.ID, MemberID: who[:36], Email: who[37:], Role: account.Admin, SessionID: uuid.UUID(md5.Sum(fmt.Append(nil, "session", i/5))).String(),
-			Address: fmt.Sprintf("203.0.113.%d", i%200), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
-		key := keys[random.IntN(len(keys))]
-		change := audit.Change{Subject: audit.Subject{Kind: "key", ID: key, Name: "Service"}}
-		action := account.EditKey
-		switch kind := random.IntN(1000); {
-		case kind < 500:
-			action, change = account.SignIn, audit.Change{Subject: audit.Subject{Kind: "session", ID: actor.SessionID, Name: actor.Email}, After: audit.Facts{"address": actor.Address}}
-		case kind < 650:
-			action, change.After = account.IssueKey, audit.Facts{"name": "Service", "environment": "live", "scopes": []string{"read:chat"}, "status": "enabled", "ownerId": actor.MemberID}
-		case kind < 750:
-			action, change.Before, change.After = account.RevokeKey, audit.Facts{"status": "enabled"}, audit.Facts{"status": "revoked"}
-		case kind < 800: // by itself
-			actor = account.Actor{OrgID: org.ID, Email: audit.ByPolicy, Role: account.Operator}
-			action, change.Before, change.After = account.DisableKey, audit.Facts{"status": "enabled"}, audit.Facts{"status": "disabled"}
-		case kind < 900: // through one of ten keys
-			actor.SessionID, actor.KeyID = "", keys[i%min(10, len(keys))]
-			change.Before, change.After = audit.Facts{"name": "Old"}, audit.Facts{"name": "Service"}
-		case kind == 999:
-			action, change = account.RenameSelf, audit.Change{Subject: audit.Subject{Kind: "member", ID: actor.MemberID, Name: actor.Email}, Before: audit.Facts{"name": "a"}, After: audit.Facts{"name": "b"}}
-		default:
-			change.Before, change.After = audit.Facts{"ipAllowlist": []string{}}, audit.Facts{"ipAllowlist": []string{"192.0.2.0/24"}}
-		}
-		at := start.Add(time.Duration(i)*step - time.Duration(random.IntN(2000))*time.Millisecond).Truncate(time.Microsecond)
-		e := audit.NewEvent(uuid.Must(uuid.NewV7()).String(), at, actor, action, change).Follow(head.seq, head.hash)
-		head.seq, head.hash = e.Seq, e.Hash
-		if _, err := copied.Exec(e.OrgID, e.Seq, e.ID, e.At, string(e.Action), e.ActorID, e.Email, string(e.Role), e.SessionID, e.KeyID, e.Address, e.UserAgent,
-			e.Subject.Kind, e.Subject.ID, e.Subject.Name, e.Before, e.After, e.PrevHash, e.Hash); err != nil {
+	// A function of its own: what is copied is there once the statement is closed.
+	func() {
+		copied, err := tx.Prepare(`COPY audit_events (org_id, seq, id, at, action, actor_id, actor_email, actor_role, session_id, key_id, address,
+			user_agent, subject_kind, subject_id, subject_name, before, after, prev_hash, hash) FROM STDIN`)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	if _, err := copied.Exec(); err != nil {
-		t.Fatal(err)
-	}
-	if err := copied.Close(); err != nil {
-		t.Fatal(err)
-	}
+		defer func() {
+			if err := copied.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		for i := range n {
+			who := members[int(float64(len(members))*pow3(random.Float64()))]
+			actor := account.Actor{OrgID: org.ID, MemberID: who[:36], Email: who[37:], Role: account.Admin, SessionID: uuid.UUID(md5.Sum(fmt.Append(nil, "session", i/5))).String(),
+				Address: fmt.Sprintf("203.0.113.%d", i%200), UserAgent: "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
+			key := keys[random.IntN(len(keys))]
+			change := audit.Change{Subject: audit.Subject{Kind: "key", ID: key, Name: "Service"}}
+			action := account.EditKey
+			switch kind := random.IntN(1000); {
+			case kind < 500:
+				action, change = account.SignIn, audit.Change{Subject: audit.Subject{Kind: "session", ID: actor.SessionID, Name: actor.Email}, After: audit.Facts{"address": actor.Address}}
+			case kind < 650:
+				action, change.After = account.IssueKey, audit.Facts{"name": "Service", "environment": "live", "scopes": []string{"read:chat"}, "status": "enabled", "ownerId": actor.MemberID}
+			case kind < 750:
+				action, change.Before, change.After = account.RevokeKey, audit.Facts{"status": "enabled"}, audit.Facts{"status": "revoked"}
+			case kind < 800: // by itself
+				actor = account.Actor{OrgID: org.ID, Email: audit.ByPolicy, Role: account.Operator}
+				action, change.Before, change.After = account.DisableKey, audit.Facts{"status": "enabled"}, audit.Facts{"status": "disabled"}
+			case kind < 900: // through one of ten keys
+				actor.SessionID, actor.KeyID = "", keys[i%min(10, len(keys))]
+				change.Before, change.After = audit.Facts{"name": "Old"}, audit.Facts{"name": "Service"}
+			case kind == 999:
+				action, change = account.RenameSelf, audit.Change{Subject: audit.Subject{Kind: "member", ID: actor.MemberID, Name: actor.Email}, Before: audit.Facts{"name": "a"}, After: audit.Facts{"name": "b"}}
+			default:
+				change.Before, change.After = audit.Facts{"ipAllowlist": []string{}}, audit.Facts{"ipAllowlist": []string{"192.0.2.0/24"}}
+			}
+			at := start.Add(time.Duration(i)*step - time.Duration(random.IntN(2000))*time.Millisecond).Truncate(time.Microsecond)
+			e := audit.NewEvent(uuid.Must(uuid.NewV7()).String(), at, actor, action, change).Follow(head.seq, head.hash)
+			head.seq, head.hash = e.Seq, e.Hash
+			if _, err := copied.Exec(e.OrgID, e.Seq, e.ID, e.At, string(e.Action), e.ActorID, e.Email, string(e.Role), e.SessionID, e.KeyID, e.Address, e.UserAgent,
+				e.Subject.Kind, e.Subject.ID, e.Subject.Name, e.Before, e.After, e.PrevHash, e.Hash); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := copied.Exec(); err != nil {
+			t.Fatal(err)
+		}
+	}()
 	if _, err := tx.Exec(`UPDATE audit_heads SET seq = $2, hash = $3, latest = now(), late = '3 seconds' WHERE org_id = $1`, org.ID, head.seq, head.hash); err != nil {
 		t.Fatal(err)
 	}
