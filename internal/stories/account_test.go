@@ -8,22 +8,14 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// ways are how people come: with JavaScript and without, on a wide screen and on a narrow one.
-var ways = map[string][]browsertest.Option{
-	"with JavaScript":           {browsertest.Width(1440)},
-	"without, on a telephone":   {browsertest.NoJavaScript(), browsertest.Width(360)},
-	"with it, on a telephone":   {browsertest.Width(360), browsertest.Dark()},
-	"without, on a wide screen": {browsertest.NoJavaScript(), browsertest.Width(1440)},
-}
-
 // TestOnesOwnAccount changes a name and a password, and ends sessions.
 func TestOnesOwnAccount(t *testing.T) {
-	for name, options := range ways {
+	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
 			org := storetest.Organisation(t, s.store)
 			elsewhere, third := s.visit(org.Member), s.visit(org.Member)
-			p := s.visit(org.Member, options...)
+			p := s.visit(org.Member, way.options...)
 			p.AllowErrors("422")
 			check := func() {
 				t.Helper()

@@ -10,7 +10,7 @@ import (
 
 // TestWhoOwnsWhatIsSeenAndSettled finds an owner, follows a number, and gives all of their keys away or revokes them.
 func TestWhoOwnsWhatIsSeenAndSettled(t *testing.T) {
-	for name, options := range ways {
+	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
 			org := storetest.Organisation(t, s.store)
@@ -19,7 +19,7 @@ func TestWhoOwnsWhatIsSeenAndSettled(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			p := s.visit(org.Owner, options...)
+			p := s.visit(org.Owner, way.options...)
 			p.AllowErrors("422")
 			p.Goto("/key-owners")
 			p.Axe()

@@ -13,16 +13,10 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// TestAnOwnerRunsTheirOrganisation invites somebody, who joins, gets another role, and is sent away with their keys:
-// wide and narrow, light and dark, with JavaScript and without.
+// TestAnOwnerRunsTheirOrganisation invites somebody, who joins, gets another role, and is sent away with their keys.
 func TestAnOwnerRunsTheirOrganisation(t *testing.T) {
-	for name, options := range looks {
-		for scripts, option := range map[string][]browsertest.Option{"": nil, "-without-javascript": {browsertest.NoJavaScript()}} {
-			t.Run(name+scripts, func(t *testing.T) {
-				// What still moves into its place is half seen, and judged so.
-				runAnOrganisation(t, name+scripts, scripts == "", append(append(option, browsertest.ReducedMotion()), options...))
-			})
-		}
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) { runAnOrganisation(t, name, way.scripts, way.options) })
 	}
 }
 

@@ -11,9 +11,9 @@ import (
 // TestTheOverviewLeadsOn follows the first page's figures, its chart and its list.
 func TestTheOverviewLeadsOn(t *testing.T) {
 	s, owner := demonstration(t)
-	for name, options := range ways {
+	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
-			p := browsertest.Open(t, s.URL, options...)
+			p := browsertest.Open(t, s.URL, way.options...)
 			s.signIn(p, owner.Email, owner.Password)
 			if p.Path() != "/" {
 				t.Fatalf("after signing in one is at %s", p.Path())

@@ -12,8 +12,8 @@ import (
 // TestAKeyPolicy: an owner asks more of keys, is told which break that, thinks again, and saves it all the same; then keys
 // follow it, the list says which do not, and an admin reads it.
 func TestAKeyPolicy(t *testing.T) {
-	for way, options := range ways {
-		t.Run(way, func(t *testing.T) {
+	for look, way := range ways {
+		t.Run(look, func(t *testing.T) {
 			s := open(t)
 			org := storetest.Organisation(t, s.store)
 			now := s.store.Now()
@@ -25,11 +25,11 @@ func TestAKeyPolicy(t *testing.T) {
 				}
 			}
 			s.store.Now = func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
-			p := s.visit(org.Owner, options...)
+			p := s.visit(org.Owner, way.options...)
 			p.AllowErrors("422")
 			check := func(name string) {
 				t.Helper()
-				p.Screenshot("policy " + way + " " + name)
+				p.Screenshot("policy " + look + " " + name)
 				p.Axe()
 				p.NoOverflow()
 			}
@@ -78,7 +78,7 @@ func TestAKeyPolicy(t *testing.T) {
 			p.Click("#dialog button[type=submit]")
 			p.WaitFor("#secret-key")
 
-			admin := s.visit(org.Admin, options...)
+			admin := s.visit(org.Admin, way.options...)
 			admin.Goto("/key-policy")
 			if admin.Exists(`main a:text("Change policy")`) || !admin.Exists(`dd:text("30 days")`) {
 				t.Error("an admin may change the policy, or does not see it")

@@ -12,11 +12,8 @@ import (
 // TestBiasProfilesOfKeys follows the sources' page on keys and their bias profiles from one end to the other, after an owner
 // has made the profiles.
 func TestBiasProfilesOfKeys(t *testing.T) {
-	for _, width := range []int{1440, 360} {
-		t.Run("with JavaScript at "+strconv.Itoa(width), func(t *testing.T) { biasProfiles(t, true, browsertest.Width(width)) })
-		t.Run("without at "+strconv.Itoa(width), func(t *testing.T) {
-			biasProfiles(t, false, browsertest.Width(width), browsertest.NoJavaScript())
-		})
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) { biasProfiles(t, way.scripts, way.options...) })
 	}
 }
 

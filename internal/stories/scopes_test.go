@@ -11,8 +11,8 @@ import (
 // TestLifeOfAScope: an owner adds a scope, describes it, retires it, tries to add it again, brings it back, and deletes
 // it once no key holds it.
 func TestLifeOfAScope(t *testing.T) {
-	for way, options := range ways {
-		t.Run(way, func(t *testing.T) {
+	for look, way := range ways {
+		t.Run(look, func(t *testing.T) {
 			s := open(t)
 			org := storetest.Organisation(t, s.store)
 			for _, scopes := range [][]string{{"read:chat"}, {"read:chat", "write:chat"}, {"*"}} {
@@ -20,11 +20,11 @@ func TestLifeOfAScope(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			p := s.visit(org.Owner, options...)
+			p := s.visit(org.Owner, way.options...)
 			p.AllowErrors("409", "422")
 			check := func(name string) {
 				t.Helper()
-				p.Screenshot("scopes " + way + " " + name)
+				p.Screenshot("scopes " + look + " " + name)
 				p.Axe()
 				p.NoOverflow()
 			}

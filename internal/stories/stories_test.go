@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,26 @@ func (w withBrowser) Run() int {
 }
 
 func TestMain(m *testing.M) { storetest.Main(withBrowser{m}) }
+
+// way is how somebody comes: with JavaScript or without, on a wide screen or on a narrow one.
+type way struct {
+	scripts, narrow bool
+	options         []browsertest.Option
+}
+
+// ways are those in which a story must come to the same end: each half of both kinds, and with MOONLATCH_WAYS=all every
+// pair of them.
+var ways = func() map[string]way {
+	all := map[string]way{
+		"on a telephone":                    {true, true, []browsertest.Option{browsertest.Width(360), browsertest.Dark()}},
+		"on a wide screen, without scripts": {false, false, []browsertest.Option{browsertest.NoJavaScript(), browsertest.Width(1440)}},
+	}
+	if os.Getenv("MOONLATCH_WAYS") == "all" {
+		all["on a wide screen"] = way{true, false, []browsertest.Option{browsertest.Width(1440)}}
+		all["on a telephone, without scripts"] = way{false, true, []browsertest.Option{browsertest.NoJavaScript(), browsertest.Width(360)}}
+	}
+	return all
+}()
 
 // site is the server as it is run, over a database of its own.
 type site struct {

@@ -10,21 +10,10 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// windows are the windows in which a story must come to the same end.
-var windows = map[string]struct {
-	scripts, narrow bool
-	options         []browsertest.Option
-}{
-	"wide":                       {true, false, []browsertest.Option{browsertest.Width(1440)}},
-	"narrow":                     {true, true, []browsertest.Option{browsertest.Width(360)}},
-	"wide, without JavaScript":   {false, false, []browsertest.Option{browsertest.Width(1440), browsertest.NoJavaScript()}},
-	"narrow, without JavaScript": {false, true, []browsertest.Option{browsertest.Width(360), browsertest.NoJavaScript()}},
-}
-
 // TestKeysOfAnOrganisationAndOfAProcess follows the guides of the product's sources word for word: an admin makes a key for
 // the organisation in its settings, and one for a process in its Configuration, stores each, and removes it.
 func TestKeysOfAnOrganisationAndOfAProcess(t *testing.T) {
-	for name, way := range windows {
+	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			s := open(t)
 			org := storetest.Organisation(t, s.store)
