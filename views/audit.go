@@ -299,11 +299,7 @@ func (m AuditLog) pages() ui.Pages {
 
 // counted says how many events are on the page; there is no total, for counting them takes longer than the page.
 func (m AuditLog) counted() string {
-	n := int64(len(m.Events))
-	if m.Cursor == "" && m.Older == "" {
-		return ui.Count(n, "event")
-	}
-	return "Showing " + ui.Count(n, "event")
+	return counted(len(m.Events), m.Cursor+m.Older != "", "event")
 }
 
 // by is the log of what whoever did this did.

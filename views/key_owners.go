@@ -73,22 +73,11 @@ func keyOwnerPath(id string, change apikey.Change, back string) string {
 }
 
 func (m KeyOwnerList) pages() ui.Pages {
-	p := ui.Pages{Target: "list", NewerLabel: "Previous", OlderLabel: "Next"}
-	if m.Newer != "" {
-		p.NewerPath = m.State.at(m.Newer)
-	}
-	if m.Older != "" {
-		p.OlderPath = m.State.at(m.Older)
-	}
-	return p
+	return neighbours("list", m.State.at, m.Newer, m.Older)
 }
 
 func (m KeyOwnerList) counted() string {
-	n := int64(len(m.Owners))
-	if m.Newer == "" && m.Older == "" {
-		return ui.Count(n, "owner")
-	}
-	return "Showing " + ui.Count(n, "owner")
+	return counted(len(m.Owners), m.Newer+m.Older != "", "owner")
 }
 
 // menu is what the viewer may do with all of an owner's keys.

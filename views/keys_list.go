@@ -109,11 +109,7 @@ func (s ListState) ariaSort(by apikey.Order) string {
 
 // counted says how many keys are on the page. There is no total: counting a million keys takes longer than the page.
 func (m KeyList) counted() string {
-	n := int64(len(m.Keys))
-	if m.Newer == "" && m.Older == "" {
-		return ui.Count(n, "key")
-	}
-	return "Showing " + ui.Count(n, "key")
+	return counted(len(m.Keys), m.Newer+m.Older != "", "key")
 }
 
 func (m KeyList) mayPick() bool {
@@ -162,15 +158,9 @@ func withDays(options []Option, n int) []Option {
 
 // pages are the list's neighbouring pages, named for time where the list is in the order of time.
 func (m KeyList) pages() ui.Pages {
-	p := ui.Pages{Target: "keys", NewerLabel: "Previous", OlderLabel: "Next"}
+	p := neighbours("keys", m.State.at, m.Newer, m.Older)
 	if m.State.sort() == apikey.Newest {
 		p.NewerLabel, p.OlderLabel = "Newer", "Older"
-	}
-	if m.Newer != "" {
-		p.NewerPath = m.State.at(m.Newer)
-	}
-	if m.Older != "" {
-		p.OlderPath = m.State.at(m.Older)
 	}
 	return p
 }

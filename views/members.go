@@ -98,22 +98,11 @@ type MemberList struct {
 func (m MemberList) here() string { return m.State.at(m.Cursor) }
 
 func (m MemberList) pages() ui.Pages {
-	p := ui.Pages{Target: "list", NewerLabel: "Previous", OlderLabel: "Next"}
-	if m.Newer != "" {
-		p.NewerPath = m.State.at(m.Newer)
-	}
-	if m.Older != "" {
-		p.OlderPath = m.State.at(m.Older)
-	}
-	return p
+	return neighbours("list", m.State.at, m.Newer, m.Older)
 }
 
 func (m MemberList) counted() string {
-	n := int64(len(m.Members))
-	if m.Newer == "" && m.Older == "" {
-		return ui.Count(n, "member")
-	}
-	return "Showing " + ui.Count(n, "member")
+	return counted(len(m.Members), m.Newer+m.Older != "", "member")
 }
 
 func roleOptions() []Option {

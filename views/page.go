@@ -41,6 +41,26 @@ func (v Viewer) initial() string {
 	return string(unicode.ToUpper(r))
 }
 
+// neighbours are the pages beside a page of a list, by the cursors that lead to them; at writes the list's address.
+func neighbours(target string, at func(cursor string) string, newer, older string) ui.Pages {
+	p := ui.Pages{Target: target, NewerLabel: "Previous", OlderLabel: "Next"}
+	if newer != "" {
+		p.NewerPath = at(newer)
+	}
+	if older != "" {
+		p.OlderPath = at(older)
+	}
+	return p
+}
+
+// counted says how many there are on the page of a list; there is no total where there are more pages.
+func counted(n int, more bool, noun string) string {
+	if more {
+		return "Showing " + ui.Count(int64(n), noun)
+	}
+	return ui.Count(int64(n), noun)
+}
+
 // fieldProblems are the problems of a form in the order of its fields.
 type fieldProblems []fieldProblem
 
