@@ -31,10 +31,7 @@ type OwnerRow struct {
 }
 
 // OwnerPage is a part of the list, and the places from which it goes on in both directions; nil where it ends.
-type OwnerPage struct {
-	Rows           []OwnerRow
-	Next, Previous *apikey.Position
-}
+type OwnerPage = Page[OwnerRow]
 
 // ownerIDs goes from owner to owner in the index, however many keys and members there are.
 const ownerIDs = `owners AS (

@@ -189,12 +189,14 @@ var sortColumns = map[apikey.Order]struct {
 
 func instant(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
 
-// KeyPage is a part of a list, and the places from which it goes on in both directions; nil where it ends.
-type KeyPage struct {
-	Rows     []KeyRow
-	Next     *apikey.Position
-	Previous *apikey.Position
+// Page is a part of a list, and the places from which it goes on in both directions; nil where it ends.
+type Page[T any] struct {
+	Rows           []T
+	Next, Previous *apikey.Position
 }
+
+// KeyPage is a part of a list of keys.
+type KeyPage = Page[KeyRow]
 
 // ListKeys returns a page of the organisation's keys. An empty field of the filter switches its line off: the values
 // are known when the statement is planned, so that an unused line costs nothing.

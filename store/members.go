@@ -97,10 +97,7 @@ func (s *Store) MemberRow(ctx context.Context, orgID, id string) (MemberRow, err
 }
 
 // MemberPage is a part of the list of members, and the places from which it goes on in both directions; nil where it ends.
-type MemberPage struct {
-	Rows           []MemberRow
-	Next, Previous *apikey.Position
-}
+type MemberPage = Page[MemberRow]
 
 // ListMembers returns a page of the organisation's members by e-mail address. An empty field of the filter switches its
 // line off.

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/store"
 )
 
 // cursors seals places in a list, so that a link can carry one and nobody can make one up. A seal fits one filter
@@ -63,6 +65,22 @@ func (c cursors) open(orgID string, list []byte, cursor string) (apikey.Position
 		return apikey.Position{}, ErrNotFound
 	}
 	return at.Position, nil
+}
+
+// Page is a part of a list, with the cursors of the pages beside it; "" where the list ends.
+type Page[T any] struct {
+	Rows           []T
+	Next, Previous string
+}
+
+// listed reads the part of a list that a cursor leads to. Errors: those of open and of read.
+func listed[T any](c cursors, actor account.Actor, list []byte, cursor string, read func(apikey.Position) (store.Page[T], error)) (Page[T], error) {
+	at, err := c.open(actor.OrgID, list, cursor)
+	if err != nil {
+		return Page[T]{}, err
+	}
+	page, err := read(at)
+	return Page[T]{page.Rows, c.seal(actor.OrgID, list, page.Next), c.seal(actor.OrgID, list, page.Previous)}, err
 }
 
 // listID is what a cursor is bound to beside the organisation: which list, narrowed to what, in which order.

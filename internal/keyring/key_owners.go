@@ -15,11 +15,8 @@ import (
 // OwnerFilter is what the list of key owners is narrowed to.
 type OwnerFilter = store.OwnerFilter
 
-// OwnerPage is a part of the list of key owners, with the cursors of the pages beside it; "" where the list ends.
-type OwnerPage struct {
-	Rows           []store.OwnerRow
-	Next, Previous string
-}
+// OwnerPage is a part of the list of key owners.
+type OwnerPage = Page[store.OwnerRow]
 
 // KeyOwnerFigures lists the members who own keys, and their keys in figures. Errors: ErrCursor, and ErrNotFound for another
 // organisation's cursor.
@@ -27,16 +24,9 @@ func (r *Keyring) KeyOwnerFigures(ctx context.Context, actor account.Actor, filt
 	if err := allow(actor, account.ReadKeys); err != nil {
 		return OwnerPage{}, err
 	}
-	list := listID("key owners", filter)
-	at, err := r.cursors.open(actor.OrgID, list, cursor)
-	if err != nil {
-		return OwnerPage{}, err
-	}
-	page, err := r.store.KeyOwnerFigures(ctx, actor.OrgID, filter, at, limit)
-	if err != nil {
-		return OwnerPage{}, err
-	}
-	return OwnerPage{page.Rows, r.cursors.seal(actor.OrgID, list, page.Next), r.cursors.seal(actor.OrgID, list, page.Previous)}, nil
+	return listed(r.cursors, actor, listID("key owners", filter), cursor, func(at apikey.Position) (store.Page[store.OwnerRow], error) {
+		return r.store.KeyOwnerFigures(ctx, actor.OrgID, filter, at, limit)
+	})
 }
 
 // OwnedKeys is a member, how many live keys they own, and the busiest of those in the last 24 hours.

@@ -514,31 +514,17 @@ func (r *Keyring) Key(ctx context.Context, actor account.Actor, id string) (KeyR
 	return r.store.KeyByID(ctx, actor.OrgID, id)
 }
 
-// KeyPage is a part of the list of keys, with the cursors of the pages beside it; "" where the list ends.
-type KeyPage struct {
-	Rows           []KeyRow
-	Next, Previous string
-}
+// KeyPage is a part of the list of keys.
+type KeyPage = Page[KeyRow]
 
 // Keys lists keys. Errors: ErrCursor, and ErrNotFound for another organisation's cursor.
 func (r *Keyring) Keys(ctx context.Context, actor account.Actor, filter apikey.Filter, sort apikey.Sort, cursor string, limit int) (KeyPage, error) {
 	if err := allow(actor, account.ReadKeys); err != nil {
 		return KeyPage{}, err
 	}
-	list := listID("keys", filter, sort)
-	at, err := r.cursors.open(actor.OrgID, list, cursor)
-	if err != nil {
-		return KeyPage{}, err
-	}
-	page, err := r.store.ListKeys(ctx, actor.OrgID, filter, sort, at, limit)
-	if err != nil {
-		return KeyPage{}, err
-	}
-	return KeyPage{
-		Rows:     page.Rows,
-		Next:     r.cursors.seal(actor.OrgID, list, page.Next),
-		Previous: r.cursors.seal(actor.OrgID, list, page.Previous),
-	}, nil
+	return listed(r.cursors, actor, listID("keys", filter, sort), cursor, func(at apikey.Position) (store.Page[KeyRow], error) {
+		return r.store.ListKeys(ctx, actor.OrgID, filter, sort, at, limit)
+	})
 }
 
 // KeyActor returns for whom a key acts: its owner, as the database knows them at this moment. One who is not active has

@@ -25,11 +25,8 @@ var (
 	ErrMemberState = errors.New("the member's status does not allow this change")
 )
 
-// MemberPage is a part of the list of members, with the cursors of the pages beside it; "" where the list ends.
-type MemberPage struct {
-	Rows           []MemberRow
-	Next, Previous string
-}
+// MemberPage is a part of the list of members.
+type MemberPage = Page[MemberRow]
 
 // Members lists the organisation's members by e-mail address. Errors: ErrCursor, and ErrNotFound for another
 // organisation's cursor.
@@ -37,16 +34,9 @@ func (r *Keyring) Members(ctx context.Context, actor account.Actor, filter accou
 	if err := allow(actor, account.ReadMembers); err != nil {
 		return MemberPage{}, err
 	}
-	list := listID("members", filter)
-	at, err := r.cursors.open(actor.OrgID, list, cursor)
-	if err != nil {
-		return MemberPage{}, err
-	}
-	page, err := r.store.ListMembers(ctx, actor.OrgID, filter, at, limit)
-	if err != nil {
-		return MemberPage{}, err
-	}
-	return MemberPage{Rows: page.Rows, Next: r.cursors.seal(actor.OrgID, list, page.Next), Previous: r.cursors.seal(actor.OrgID, list, page.Previous)}, nil
+	return listed(r.cursors, actor, listID("members", filter), cursor, func(at apikey.Position) (store.Page[MemberRow], error) {
+		return r.store.ListMembers(ctx, actor.OrgID, filter, at, limit)
+	})
 }
 
 // Member returns a member, or ErrNotFound.
