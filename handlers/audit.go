@@ -91,6 +91,9 @@ func readAuditState(c echo.Context) (views.AuditState, audit.Filter, error) {
 		}
 		*text, *into = id, id
 	}
+	if state.To != "" && state.From > state.To { // nobody means no day at all
+		state.From, state.To = state.To, state.From
+	}
 	var fromKnown, toKnown bool
 	filter.From, fromKnown = readDay(state.From)
 	filter.To, toKnown = readDay(state.To)

@@ -71,18 +71,19 @@ func TestAuditLogSaysWhoDidWhatToWhat(t *testing.T) {
 	today := s.keyring.Now().Format(time.DateOnly)
 	tomorrow := s.keyring.Now().Add(24 * time.Hour).Format(time.DateOnly)
 	for query, want := range map[string][2]string{ // what is there, and what is not
-		"what=key.edited":               {"Edited the key", "Deleted the key"},
-		"what=key":                      {"Edited the key", "Changed the role"},
-		"what=member":                   {"Changed the role", "Edited the key"},
-		"what=profile":                  {"Nothing like this happened", "the key</p>"},
-		"actor=operator":                {"Set up the organisation", "Changed the role"},
-		"actor=policy":                  {"Changed their own name", "Changed the role"},
-		"actor=" + s.org.Admin.MemberID: {"Created the key", "Deleted the key"},
-		"key=" + acting.ID:              {"Edited the key", "Deleted the key"},
-		"subject=" + gone.ID:            {"About “Short-lived”", "Deployment"},
-		"from=" + tomorrow:              {"Nothing like this happened", "Deployment"},
-		"to=" + today:                   {"Deployment", "Nothing like this happened"},
-		"to=2020-01-01":                 {"Nothing like this happened", "Deployment"},
+		"what=key.edited":                     {"Edited the key", "Deleted the key"},
+		"what=key":                            {"Edited the key", "Changed the role"},
+		"what=member":                         {"Changed the role", "Edited the key"},
+		"what=profile":                        {"Nothing like this happened", "the key</p>"},
+		"actor=operator":                      {"Set up the organisation", "Changed the role"},
+		"actor=policy":                        {"Changed their own name", "Changed the role"},
+		"actor=" + s.org.Admin.MemberID:       {"Created the key", "Deleted the key"},
+		"key=" + acting.ID:                    {"Edited the key", "Deleted the key"},
+		"subject=" + gone.ID:                  {"About “Short-lived”", "Deployment"},
+		"from=" + tomorrow:                    {"Nothing like this happened", "Deployment"},
+		"to=" + today:                         {"Deployment", "Nothing like this happened"},
+		"to=2020-01-01":                       {"Nothing like this happened", "Deployment"},
+		"from=" + tomorrow + "&to=2020-01-01": {"Deployment", "Nothing like this happened"}, // read as they were meant
 		"from=" + today + "&to=" + today + "&what=key.deleted&actor=" + s.org.Owner.MemberID: {"Short-lived", "Edited the key"},
 		"subject=" + uuid.NewString(): {"Nothing like this happened", "Deployment"},
 	} {

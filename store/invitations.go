@@ -148,6 +148,11 @@ func (tx *Tx) DeleteInvitation(id string) (Invitation, error) {
 	return onlyOne(tx.deleteInvitations(`i.id = $2`, id))
 }
 
+// DeleteInvitationsTo makes the link to an address void, and returns what it was; none where nobody invited it.
+func (tx *Tx) DeleteInvitationsTo(email string) ([]Invitation, error) {
+	return tx.deleteInvitations(`i.email = $2`, email)
+}
+
 // DeleteInvitationsBy makes every link void that a member made, and returns what they were.
 func (tx *Tx) DeleteInvitationsBy(memberID string) ([]Invitation, error) {
 	return tx.deleteInvitations(`i.invited_by = $2`, memberID)

@@ -159,6 +159,15 @@ func withdrawAll(tx *store.Tx, p account.Person) (changes []audit.Change, worked
 	return changes, worked, err
 }
 
+// withdrawOwn makes the link void of somebody who came in without it: it would let them in again once they are removed.
+func withdrawOwn(tx *store.Tx, p account.Person) (changes []audit.Change, err error) {
+	gone, err := tx.DeleteInvitationsTo(p.Email)
+	for _, i := range gone {
+		changes = append(changes, withdrawn(i))
+	}
+	return changes, err
+}
+
 // InvitationFor returns what a link invites to, for whoever holds its token; ErrInvitation when it does not work any more.
 func (r *Keyring) InvitationFor(ctx context.Context, token string) (Invitation, error) {
 	invitation, err := r.store.InvitationByToken(ctx, sha256.Sum256([]byte(token)))

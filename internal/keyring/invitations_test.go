@@ -159,6 +159,33 @@ func TestALinkIsVoidWithoutItsMaker(t *testing.T) {
 	}
 }
 
+// TestALinkIsVoidOnceItsAddressHasAnAccount has the operator make one meanwhile: the link would let its holder in again
+// after they are removed.
+func TestALinkIsVoidOnceItsAddressHasAnAccount(t *testing.T) {
+	h := newHouse(t)
+	other := storetest.Organisation(t, h.store)
+	token := h.invite("two-ways@example.com", "owner")
+	elsewhere, _, err := h.Invite(t.Context(), other.Owner, keyring.InvitationDraft{Email: "two-ways@example.com", Role: "member"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	since := h.lastEvent()
+	made, err := h.CreateMember(t.Context(), keyring.MemberDraft{Organisation: h.org.Name, Email: "Two-Ways@example.com", Name: "Two Ways", Role: "member", Password: another})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := h.happened(since); len(got) != 2 || got[1] != "member.invitation_withdrawn two-ways@example.com" {
+		t.Errorf("the audit log says %v", got)
+	}
+	if _, err := h.ChangeMember(t.Context(), h.org.Owner, made.ID, keyring.MemberEdit{Status: account.Removed}); err != nil {
+		t.Fatal(err)
+	}
+	h.joinRefused("after the operator's account was removed", token, keyring.ErrInvitation)
+	if left, err := h.Invitations(t.Context(), other.Owner, 50); err != nil || len(left) != 1 || left[0].ID != elsewhere.ID {
+		t.Errorf("another organisation's invitation: %+v, %v", left, err)
+	}
+}
+
 // TestExpiredInvitationsAreListedForAMonth and go with their maker, but are no links that stop working.
 func TestExpiredInvitationsAreListedForAMonth(t *testing.T) {
 	h := newHouse(t)

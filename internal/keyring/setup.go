@@ -170,7 +170,8 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 		if person, err = tx.InsertMember(person, hash); err != nil {
 			return nil, err
 		}
-		return append(changes, memberChange(person)), nil
+		void, err := withdrawOwn(tx, person)
+		return append(append(changes, memberChange(person)), void...), err
 	})
 	return person, err
 }
