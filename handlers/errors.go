@@ -49,7 +49,7 @@ var meanings = []struct {
 	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already, and can have only one. Sign in with that account, or ask whoever invited you for a link to another address."},
 	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link."},
 	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can't be deleted. Archive it instead, or delete first what belongs to it."},
-	{keyring.ErrFull, http.StatusConflict, "Your organisation has 500 of these, and can't have more. Delete one that is not needed."},
+	{keyring.ErrFull, http.StatusConflict, "Your organisation has as many of these as it can. Delete one that is not needed."},
 	{keyring.ErrTaken, http.StatusConflict, "This name is taken. Choose another."},
 	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can't be deleted. Retire it instead."},
 	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch's own API asks for this scope, so it can't be deleted. Retire it instead."},

@@ -39,7 +39,7 @@ func (c Catalogue) ScopeNames() []string {
 	return out
 }
 
-// Catalogue reads the organisation's policy and everything a key can be given; at most 500 of each.
+// Catalogue reads the organisation's policy and everything a key can be given: all that an organisation may have of each.
 func (s *Store) Catalogue(ctx context.Context, orgID string) (Catalogue, error) {
 	var c Catalogue
 	var err error
@@ -48,17 +48,18 @@ func (s *Store) Catalogue(ctx context.Context, orgID string) (Catalogue, error) 
 	}
 	for _, list := range []struct {
 		into  any
+		most  int
 		query string
 	}{
-		{&c.Scopes, `SELECT name, description FROM scopes WHERE org_id = $1 AND retired_at IS NULL
-			ORDER BY split_part(name, ':', 2), name LIMIT 500`},
-		{&c.Retired, `SELECT name FROM scopes WHERE org_id = $1 AND retired_at IS NOT NULL ORDER BY name LIMIT 500`},
-		{&c.Workspaces, `SELECT id, name, archived_at IS NOT NULL AS archived FROM workspaces WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
-		{&c.Processes, `SELECT p.id, p.name, p.workspace_id AS parent, coalesce(p.archived_at, w.archived_at) IS NOT NULL AS archived FROM processes p JOIN workspaces w ON w.id = p.workspace_id
-			WHERE p.org_id = $1 ORDER BY lower(w.name), w.id, lower(p.name), p.id LIMIT 500`},
-		{&c.Profiles, `SELECT id, name FROM bias_profiles WHERE org_id = $1 ORDER BY lower(name), id LIMIT 500`},
+		{&c.Scopes, MaxCatalogue, `SELECT name, description FROM scopes WHERE org_id = $1 AND retired_at IS NULL
+			ORDER BY split_part(name, ':', 2), name LIMIT $2`},
+		{&c.Retired, MaxCatalogue, `SELECT name FROM scopes WHERE org_id = $1 AND retired_at IS NOT NULL ORDER BY name LIMIT $2`},
+		{&c.Workspaces, MostPlaces, `SELECT id, name, archived_at IS NOT NULL AS archived FROM workspaces WHERE org_id = $1 ORDER BY lower(name), id LIMIT $2`},
+		{&c.Processes, MostPlaces, `SELECT p.id, p.name, p.workspace_id AS parent, coalesce(p.archived_at, w.archived_at) IS NOT NULL AS archived FROM processes p JOIN workspaces w ON w.id = p.workspace_id
+			WHERE p.org_id = $1 ORDER BY lower(w.name), w.id, lower(p.name), p.id LIMIT $2`},
+		{&c.Profiles, apikey.MaxProfiles, `SELECT id, name FROM bias_profiles WHERE org_id = $1 ORDER BY lower(name), id LIMIT $2`},
 	} {
-		if err := s.db.SelectContext(ctx, list.into, list.query, orgID); err != nil {
+		if err := s.db.SelectContext(ctx, list.into, list.query, orgID, list.most); err != nil {
 			return c, tidy(err)
 		}
 	}

@@ -35,10 +35,10 @@ func (r profileRecord) profile() (apikey.Profile, error) {
 	return p, json.Unmarshal(r.Categories, &p.Categories)
 }
 
-// Profiles lists the organisation's bias profiles, by name, at most 500.
+// Profiles lists the organisation's bias profiles, by name, at most apikey.MaxProfiles.
 func (s *Store) Profiles(ctx context.Context, orgID string) ([]apikey.Profile, error) {
 	var records []profileRecord
-	if err := s.db.SelectContext(ctx, &records, profileQuery+` ORDER BY lower(p.name), p.id LIMIT 500`, orgID); err != nil {
+	if err := s.db.SelectContext(ctx, &records, profileQuery+` ORDER BY lower(p.name), p.id LIMIT $2`, orgID, apikey.MaxProfiles); err != nil {
 		return nil, tidy(err)
 	}
 	out := make([]apikey.Profile, len(records))
@@ -90,7 +90,7 @@ func (s *Store) ProfileRows(ctx context.Context, orgID string) ([]ProfileRow, er
 		CROSS JOIN LATERAL (`+carriersOf+` FROM (SELECT status, expires_at, grace_ends_at FROM api_keys
 			WHERE org_id = $1 AND profile_id = p.id LIMIT $3) AS k) AS u
 		LEFT JOIN LATERAL (SELECT at, actor_email FROM audit_events WHERE org_id = $1 AND subject_id = p.id ORDER BY seq DESC LIMIT 1) AS e ON true
-		WHERE p.org_id = $1 ORDER BY lower(p.name), p.id LIMIT 500`, orgID, s.Now(), MostCounted+1)
+		WHERE p.org_id = $1 ORDER BY lower(p.name), p.id LIMIT $4`, orgID, s.Now(), MostCounted+1, apikey.MaxProfiles)
 	if err != nil {
 		return nil, tidy(err)
 	}

@@ -5,10 +5,13 @@ import (
 	"slices"
 
 	"github.com/lib/pq"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
-// MaxCatalogue is how many scopes an organisation may have, the retired ones among them.
-const MaxCatalogue = 500
+// MaxCatalogue is how many scopes an organisation may have, the retired ones among them: as many as one key can hold, so that
+// a key can have all of them by name.
+const MaxCatalogue = apikey.MaxScopes
 
 // CataloguedScope is an entry of the catalogue, also one that can't be granted any more.
 type CataloguedScope struct {

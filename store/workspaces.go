@@ -53,7 +53,7 @@ func (p Process) tidy() Process {
 // MostPlaces bounds how many workspaces an organisation has, and how many processes: as many as lists of them hold.
 const MostPlaces = 500
 
-// Workspaces lists the organisation's workspaces by name, at most 500.
+// Workspaces lists the organisation's workspaces by name, at most MostPlaces.
 func (s *Store) Workspaces(ctx context.Context, orgID string) ([]Workspace, error) {
 	var out []Workspace
 	err := s.db.SelectContext(ctx, &out, workspaceQuery+` ORDER BY lower(name), id LIMIT $2`, orgID, MostPlaces)
@@ -70,7 +70,7 @@ func (s *Store) WorkspaceByID(ctx context.Context, orgID, id string) (Workspace,
 	return w.tidy(), tidy(err)
 }
 
-// Processes lists the organisation's processes by their workspaces' names and their own, at most 500.
+// Processes lists the organisation's processes by their workspaces' names and their own, at most MostPlaces.
 func (s *Store) Processes(ctx context.Context, orgID string) ([]Process, error) {
 	var out []Process
 	err := s.db.SelectContext(ctx, &out, processQuery+` ORDER BY lower(w.name), w.id, lower(p.name), p.id LIMIT $2`, orgID, MostPlaces)
@@ -112,7 +112,7 @@ func (s *Store) EnabledKeysIn(ctx context.Context, orgID, id string) (map[string
 }
 
 // InsertWorkspace makes a workspace of the actor's organisation; ErrTaken when it has one of that name, ErrFull when it
-// has 500.
+// has MostPlaces.
 func (tx *Tx) InsertWorkspace(name string) (Workspace, error) {
 	if err := tx.room(`workspaces`, MostPlaces); err != nil {
 		return Workspace{}, err
@@ -124,7 +124,7 @@ func (tx *Tx) InsertWorkspace(name string) (Workspace, error) {
 }
 
 // InsertProcess makes a process in a workspace of the actor's organisation. ErrNotFound when the organisation has no
-// such workspace, ErrTaken when the workspace has a process of that name, ErrFull when the organisation has 500.
+// such workspace, ErrTaken when the workspace has a process of that name, ErrFull when the organisation has MostPlaces.
 func (tx *Tx) InsertProcess(workspaceID, name string) (Process, error) {
 	if err := tx.room(`processes`, MostPlaces); err != nil {
 		return Process{}, err

@@ -15,7 +15,7 @@ import (
 const (
 	MaxName      = 100 // characters
 	MaxAllowlist = 50  // entries
-	MaxScopes    = 200
+	MaxScopes    = 200 // and of a catalogue, which a key can hold by name
 	// MaxScopeName and MaxScopeDescription bound a scope in the catalogue, in characters.
 	MaxScopeName        = 100
 	MaxScopeDescription = 200

@@ -51,3 +51,21 @@ func (h house) issue(actor account.Actor, draft keyring.KeyDraft) apikey.Key {
 func (h house) at(now time.Time) {
 	h.store.Now = func() time.Time { return now.UTC().Truncate(time.Microsecond) }
 }
+
+// begun starts what must wait for an open transaction, returns once it does, and hands its end on.
+func (h house) begun(do func() error) <-chan error {
+	h.t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- do() }()
+	for waiting := 0; waiting == 0; {
+		if len(ended) > 0 {
+			h.t.Error("it did not wait")
+			break
+		}
+		if err := h.db.QueryRow(`SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting); err != nil {
+			h.t.Error(err)
+			break
+		}
+	}
+	return ended
+}
