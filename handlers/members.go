@@ -181,16 +181,17 @@ func (h *handler) removeMember(c echo.Context) error  { return h.sendAway(c, acc
 
 // sendAway suspends or removes somebody, and deals with their keys as the form says.
 func (h *handler) sendAway(c echo.Context, status account.Status) error {
-	form, err := h.leaverForm(c)
-	if err != nil {
-		return err
-	}
-	edit := keyring.MemberEdit{Status: status, Keys: keyring.KeysOfLeaver(form.KeyChoice)}
+	edit := keyring.MemberEdit{Status: status, Keys: keyring.KeysOfLeaver(c.FormValue("keys"))}
 	if edit.Keys == keyring.TransferKeys { // the list of heirs is sent along whatever is chosen
-		edit.Heir = form.HeirID
+		edit.Heir = c.FormValue("keysTo")
 	}
-	change, err := h.keyring.ChangeMember(c.Request().Context(), actorOf(c), form.Member.ID, edit)
-	if form.Problems = input.ProblemsIn(err); form.Problems != nil {
+	change, err := h.keyring.ChangeMember(c.Request().Context(), actorOf(c), c.Param("id"), edit)
+	if problems := input.ProblemsIn(err); problems != nil {
+		form, err := h.leaverForm(c)
+		if err != nil {
+			return err
+		}
+		form.Problems = problems
 		page := views.SuspendMember(form)
 		if status == account.Removed {
 			page = views.RemoveMember(form)
@@ -203,7 +204,7 @@ func (h *handler) sendAway(c echo.Context, status account.Status) error {
 	if change.Person.ID == actorOf(c).MemberID {
 		return h.leave(c, map[account.Status]string{account.Suspended: noticeSuspended, account.Removed: noticeRemoved}[status])
 	}
-	return h.done(c, form.Return, views.SentAway(views.Departure{Person: change.Person, Keys: string(change.Keys), Changed: change.Changed,
+	return h.done(c, returnOr(c, views.MembersPath), views.SentAway(views.Departure{Person: change.Person, Keys: string(change.Keys), Changed: change.Changed,
 		Heir: change.Heir, Links: change.Links}))
 }
 

@@ -161,13 +161,6 @@ func (s *Store) KeyOwners(ctx context.Context, orgID string) ([]account.Person, 
 	return people(records), tidy(err)
 }
 
-// Member returns a member of the actor's organisation, whatever their status; ErrNotFound for anybody else.
-func (tx *Tx) Member(id string) (account.Person, error) {
-	var r personRecord
-	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id)
-	return r.person(), tidy(err)
-}
-
 // KeyOwner returns a member of the actor's organisation who may own keys: active, and in a role that may issue them.
 // They stay so until the transaction ends. A MissingError for anybody else.
 func (tx *Tx) KeyOwner(id string) (account.Person, error) {

@@ -48,6 +48,24 @@ func (tx *Tx) LockMember(id string) (account.Person, []string, error) {
 	return found, held, nil
 }
 
+// LockKeyOwner returns a member of the actor's organisation, whatever their status, who comes to own no further key until the
+// transaction ends; ErrNotFound for anybody else.
+func (tx *Tx) LockKeyOwner(id string) (account.Person, error) {
+	return tx.heldMember(id, `FOR NO KEY UPDATE`)
+}
+
+// HoldKeyOwner returns a member of the actor's organisation, whatever their status, whose role, status and keys nobody deals
+// with until the transaction ends; ErrNotFound for anybody else.
+func (tx *Tx) HoldKeyOwner(id string) (account.Person, error) {
+	return tx.heldMember(id, `FOR SHARE`)
+}
+
+func (tx *Tx) heldMember(id, lock string) (account.Person, error) {
+	var r personRecord
+	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+personColumns+` FROM members WHERE org_id = $1 AND id = $2 `+lock, tx.actor.OrgID, id)
+	return r.person(), tidy(err)
+}
+
 // UpdateMember stores a member's role and status. The rule that an organisation always keeps one owner is the caller's.
 func (tx *Tx) UpdateMember(p account.Person) error {
 	result, err := tx.db.ExecContext(tx.ctx, `UPDATE members SET role = $3, status = $4 WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, p.ID, p.Role, p.Status)

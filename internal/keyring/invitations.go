@@ -77,17 +77,17 @@ func (r *Keyring) Invite(ctx context.Context, actor account.Actor, draft Invitat
 		if err := claim(tx, draft.RequestKey, uuid.NewString(), "invite", []string{asked.Email, string(asked.Role)}); err != nil {
 			return nil, err
 		}
-		here, err := tx.IsMember(asked.Email)
+		asked.ExpiresAt = tx.Now().Add(InvitationAge)
+		var before Invitation
+		if made, before, err = tx.InsertInvitation(asked, sha256.Sum256([]byte(token.text))); err != nil {
+			return nil, err
+		}
+		here, err := tx.IsMember(asked.Email) // asked now, since who joins by the earlier link was waited for
 		if err != nil {
 			return nil, err
 		}
 		if here {
 			return nil, input.Problems{"email": "This address belongs to a member of your organisation already."}
-		}
-		asked.ExpiresAt = tx.Now().Add(InvitationAge)
-		var before Invitation
-		if made, before, err = tx.InsertInvitation(asked, sha256.Sum256([]byte(token.text))); err != nil {
-			return nil, err
 		}
 		change := audit.Change{Subject: invitationSubject(made), After: invitationFacts(made)}
 		if before.ID != "" {
@@ -159,7 +159,7 @@ func withdrawAll(tx *store.Tx, p account.Person) (changes []audit.Change, worked
 	return changes, worked, err
 }
 
-// withdrawOwn makes the link void of somebody who came in without it: it would let them in again once they are removed.
+// withdrawOwn makes the link void to the address of somebody who came in without it, or goes: it would let them in again.
 func withdrawOwn(tx *store.Tx, p account.Person) (changes []audit.Change, err error) {
 	gone, err := tx.DeleteInvitationsTo(p.Email)
 	for _, i := range gone {

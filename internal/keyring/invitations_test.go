@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,9 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
@@ -184,6 +189,49 @@ func TestALinkIsVoidOnceItsAddressHasAnAccount(t *testing.T) {
 	if left, err := h.Invitations(t.Context(), other.Owner, 50); err != nil || len(left) != 1 || left[0].ID != elsewhere.ID {
 		t.Errorf("another organisation's invitation: %+v, %v", left, err)
 	}
+}
+
+// TestALinkIsNotRenewedForWhoJoinsAtThatMoment has an owner press “New link” while the first one is used.
+func TestALinkIsNotRenewedForWhoJoinsAtThatMoment(t *testing.T) {
+	h := newHouse(t)
+	token := h.invite("now@example.com", "owner")
+	joining := account.Actor{OrgID: h.org.ID, MemberID: uuid.NewString(), Email: "now@example.com", Role: account.Owner}
+	var renewed <-chan error
+	err := h.store.Mutate(t.Context(), joining, account.JoinMember, func(tx *store.Tx) ([]audit.Change, error) {
+		if _, err := tx.UseInvitation(sha256.Sum256([]byte(token))); err != nil {
+			return nil, err
+		}
+		if _, err := tx.InsertMember(account.Person{ID: joining.MemberID, Email: joining.Email, Role: joining.Role}, "none"); err != nil {
+			return nil, err
+		}
+		renewed = h.begun(func() error {
+			_, _, err := h.Invite(t.Context(), h.org.Owner, keyring.InvitationDraft{Email: joining.Email, Role: "owner"})
+			return err
+		})
+		return []audit.Change{{Subject: audit.Subject{Kind: "member", ID: joining.MemberID, Name: joining.Email}}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-renewed; input.ProblemsIn(err)["email"] == "" {
+		t.Errorf("a member got a new link: %v", err)
+	}
+	if left, err := h.Invitations(t.Context(), h.org.Owner, 50); err != nil || len(left) != 0 {
+		t.Errorf("left are %+v, %v", left, err)
+	}
+}
+
+// TestALinkIsVoidOnceItsAddressIsRemoved removes a member whose address is invited all the same, as no use case lets it be.
+func TestALinkIsVoidOnceItsAddressIsRemoved(t *testing.T) {
+	h := newHouse(t)
+	token := h.invite("other@example.com", "owner")
+	if _, err := h.db.Exec(`UPDATE invitations SET email = $1 WHERE email = 'other@example.com'`, h.org.Support.Email); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ChangeMember(t.Context(), h.org.Owner, h.org.Support.MemberID, keyring.MemberEdit{Status: account.Removed}); err != nil {
+		t.Fatal(err)
+	}
+	h.joinRefused("after the member was removed", token, keyring.ErrInvitation)
 }
 
 // TestExpiredInvitationsAreListedForAMonth and go with their maker, but are no links that stop working.

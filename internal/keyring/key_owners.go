@@ -70,24 +70,28 @@ type OwnersChange struct {
 // Errors: ErrNotFound for nobody of the organisation; a MissingError for a new owner who may hold no keys; input.Problems
 // (ownerId).
 func (r *Keyring) TransferAllKeys(ctx context.Context, actor account.Actor, id, ownerID string) (OwnersChange, error) {
-	from, err := r.Person(ctx, actor, id)
+	id, err := canonical(id)
 	if err != nil {
 		return OwnersChange{}, err
 	}
 	if err := reference("ownerId", &ownerID); err != nil {
 		return OwnersChange{}, err
 	}
-	if ownerID == from.ID {
+	if ownerID == id {
 		return OwnersChange{}, input.Problems{"ownerId": "These keys are theirs already. Choose somebody else."}
 	}
 	var out OwnersChange
 	err = r.store.Mutate(ctx, actor, account.TransferKey, func(tx *store.Tx) ([]audit.Change, error) {
+		from, err := tx.LockKeyOwner(id)
+		if err != nil {
+			return nil, err
+		}
 		to, err := tx.KeyOwner(ownerID)
 		if err != nil {
 			return nil, err
 		}
 		out = OwnersChange{From: from, To: to}
-		return changeMany(tx, account.TransferKey, store.KeysOf{OwnerID: from.ID, Live: true}, func(key apikey.Key) (apikey.Key, error) {
+		return changeMany(tx, account.TransferKey, store.KeysOf{OwnerID: id, Live: true}, func(key apikey.Key) (apikey.Key, error) {
 			switch {
 			case !key.StatusAt(tx.Now()).Allows(apikey.Transfer):
 				out.Status++
@@ -106,21 +110,21 @@ func (r *Keyring) TransferAllKeys(ctx context.Context, actor account.Actor, id, 
 // RevokeAllKeys revokes all live keys of a member in one transaction, those in their grace period too. Errors: ErrNotFound for
 // nobody of the organisation.
 func (r *Keyring) RevokeAllKeys(ctx context.Context, actor account.Actor, id string) (OwnersChange, error) {
-	owner, err := r.Person(ctx, actor, id)
+	id, err := canonical(id)
 	if err != nil {
 		return OwnersChange{}, err
 	}
 	var out OwnersChange
 	err = r.store.Mutate(ctx, actor, account.RevokeKey, func(tx *store.Tx) ([]audit.Change, error) {
-		out = OwnersChange{From: owner}
-		return changeMany(tx, account.RevokeKey, store.KeysOf{OwnerID: owner.ID, Live: true}, func(key apikey.Key) (apikey.Key, error) {
-			if !key.StatusAt(tx.Now()).Allows(apikey.Revoke) {
-				out.Status++
-				return key, nil
-			}
-			out.Changed++
-			return changed(key, apikey.Revoke, tx.Now()), nil
+		owner, err := tx.LockKeyOwner(id)
+		if err != nil {
+			return nil, err
+		}
+		happened, err := changeMany(tx, account.RevokeKey, store.KeysOf{OwnerID: id, Live: true}, func(key apikey.Key) (apikey.Key, error) {
+			return changed(key, apikey.Revoke, tx.Now()), nil // whatever is live may be revoked
 		})
+		out = OwnersChange{From: owner, Changed: len(happened)}
+		return happened, err
 	})
 	return out, err
 }

@@ -445,7 +445,7 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		if err := problems.Err(); err != nil {
 			return nil, err
 		}
-		old, err := tx.LockKey(id)
+		old, owner, err := lockKeyAndOwner(tx, id)
 		if err != nil {
 			return nil, err
 		}
@@ -458,10 +458,6 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 			return nil, apikey.ErrState
 		}
 		if err := errors.Join(grants(actor, old.Scopes), handsOut(tx, next)); err != nil {
-			return nil, err
-		}
-		owner, err := tx.Member(old.OwnerID)
-		if err != nil {
 			return nil, err
 		}
 		if !actor.MayEntrust(old.Scopes, owner.Role) { // whoever reads the plaintext acts in the owner's name
@@ -485,6 +481,24 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		return Rotation{}, err
 	}
 	return out, nil
+}
+
+// lockKeyAndOwner holds the owner of a key and then the key. That is the order of whoever deals with all keys of somebody, whom
+// a successor would escape otherwise.
+func lockKeyAndOwner(tx *store.Tx, id string) (apikey.Key, account.Person, error) {
+	key, err := tx.Key(id)
+	if err != nil {
+		return key, account.Person{}, err
+	}
+	owner, err := tx.HoldKeyOwner(key.OwnerID)
+	if err != nil {
+		return key, owner, err
+	}
+	key, err = tx.LockKey(id)
+	if err == nil && key.OwnerID != owner.ID { // it was transferred meanwhile
+		owner, err = tx.HoldKeyOwner(key.OwnerID)
+	}
+	return key, owner, err
 }
 
 // DeleteKey removes a key's row. The audit log keeps what it was.

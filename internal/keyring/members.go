@@ -169,7 +169,7 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 const errHeir = input.Sentence("Choose an active owner or admin of your organisation, other than the one who leaves.")
 
 // ChangeMember changes a member's role or status; whoever is suspended or removed is signed out everywhere, in the same
-// step, and their live keys are dealt with. What is so already is left alone. Errors: input.Problems (role, status, keys,
+// step, and their live keys are dealt with. Who was removed stays so, and removing them again does nothing. Errors: input.Problems (role, status, keys,
 // keysTo), ErrLastOwner, ErrMemberState for somebody who was removed, ErrNotFound, ErrEntrust, and ErrForbidden also for
 // an actor who has just lost the role.
 func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id string, asked MemberEdit) (MemberChange, error) {
@@ -208,8 +208,11 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 		if edit.Status != "" {
 			after.Status = edit.Status
 		}
-		if before.Status == account.Removed && (edit.Role != "" || edit.Status != account.Removed) {
-			return nil, ErrMemberState
+		if before.Status == account.Removed {
+			if done.Person = before; after != before || edit.Role != "" {
+				err = ErrMemberState
+			}
+			return nil, err
 		}
 		if leads(before) && !leads(after) {
 			if len(owners) == 1 {
@@ -224,6 +227,13 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 				return nil, err
 			}
 			happened = append(memberChanges(before, after), happened...)
+		}
+		if after.Status == account.Removed {
+			void, err := withdrawOwn(tx, after)
+			if err != nil {
+				return nil, err
+			}
+			happened = append(happened, void...)
 		}
 		done.Person = after
 		if !edit.leaving() {

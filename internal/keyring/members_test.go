@@ -144,10 +144,17 @@ func TestWhoLeavesIsSignedOutAndTheirKeysAreDealtWith(t *testing.T) {
 					t.Errorf("who has left signs in: %v", err)
 				}
 
-				// The same again finds its work done, and changes nothing.
+				// The same again finds its work done, and changes nothing; what else becomes of the keys of who was removed is for
+				// the page of key owners.
 				since = h.lastEvent()
 				if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, edit); err != nil || len(h.happened(since)) != 0 {
 					t.Errorf("the same again: %v, %v", h.happened(since), err)
+				}
+				if status == account.Removed {
+					again, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, keyring.MemberEdit{Status: status, Keys: keyring.RevokeKeys})
+					if err != nil || again.Person.Status != status || again.Changed != 0 || len(h.happened(since)) != 0 {
+						t.Errorf("removed again, with other words about the keys: %+v, %v", again, err)
+					}
 				}
 				_, err = h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, keyring.MemberEdit{Status: account.Active})
 				if status == account.Removed {
@@ -303,16 +310,24 @@ func TestTheLastOwnerStays(t *testing.T) {
 	}
 }
 
+// races is how often a race is run: MOONLATCH_RACES times, else as often as it says.
+func races(t *testing.T, usually int) int {
+	t.Helper()
+	text := os.Getenv("MOONLATCH_RACES")
+	if text == "" {
+		return usually
+	}
+	turns, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return turns
+}
+
 // TestOneOwnerIsLeftWhateverTwoDoAtOnce lets two owners send each other away at the same moment, over two stores.
 // MOONLATCH_RACES=1000 does it more often.
 func TestOneOwnerIsLeftWhateverTwoDoAtOnce(t *testing.T) {
-	turns := 60
-	if text := os.Getenv("MOONLATCH_RACES"); text != "" {
-		var err error
-		if turns, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
+	turns := races(t, 60)
 	address := storetest.URL(t)
 	rings := make([]*keyring.Keyring, 2)
 	var first *store.Store
@@ -436,6 +451,61 @@ func TestNoKeyIsGivenToWhoLeavesAtThatMoment(t *testing.T) {
 		if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver, keyring.MemberEdit{Status: account.Active}); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestNoSuccessorEscapesWhatHappensToAllKeys rotates somebody's only key while all that they own is revoked, disabled or
+// transferred. MOONLATCH_RACES=1000 does it more often.
+func TestNoSuccessorEscapesWhatHappensToAllKeys(t *testing.T) {
+	h := newHouse(t)
+	ctx, org := t.Context(), h.org
+	all := map[string]func() error{
+		"suspended, revoked": func() error {
+			_, err := h.ChangeMember(ctx, org.Owner, org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.RevokeKeys})
+			return err
+		},
+		"suspended, disabled": func() error {
+			_, err := h.ChangeMember(ctx, org.Owner, org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.DisableKeys})
+			return err
+		},
+		"suspended, transferred": func() error {
+			_, err := h.ChangeMember(ctx, org.Owner, org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys, Heir: org.Owner.MemberID})
+			return err
+		},
+		"revoked": func() error { _, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID); return err },
+		"transferred": func() error {
+			_, err := h.TransferAllKeys(ctx, org.Owner, org.Admin.MemberID, org.Owner.MemberID)
+			return err
+		},
+	}
+	for name, deal := range all {
+		rotated := 0
+		for turn := range races(t, 8) {
+			if _, err := h.ChangeMember(ctx, org.Owner, org.Admin.MemberID, keyring.MemberEdit{Status: account.Active}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID); err != nil {
+				t.Fatal(err)
+			}
+			key := h.issue(org.Admin, draft("only"))
+			var dealt, rotation error
+			start := make(chan struct{})
+			var both sync.WaitGroup
+			both.Go(func() { <-start; dealt = deal() })
+			both.Go(func() { <-start; _, rotation = h.RotateKey(ctx, org.Owner, key.ID, 0, "") })
+			close(start)
+			both.Wait()
+			if dealt != nil || rotation != nil && !errors.Is(rotation, apikey.ErrState) {
+				t.Errorf("%s, turn %d: %v, %v", name, turn, dealt, rotation)
+			}
+			if live, err := h.store.LiveKeysOf(ctx, org.ID, org.Admin.MemberID); err != nil || live.Enabled != 0 {
+				t.Errorf("%s, turn %d: the member still has %+v, %v", name, turn, live, err)
+			}
+			if rotation == nil {
+				rotated++
+			}
+		}
+		t.Logf("%s: %d rotations came first", name, rotated)
 	}
 }
 

@@ -3,10 +3,8 @@ package keyring_test
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -315,10 +313,7 @@ func TestNoOrganisationHasTooManyProfiles(t *testing.T) {
 // TestDeletionAgainstAssignment lets keys be given a profile, be rotated and be issued with it while it is deleted, through two
 // stores. MOONLATCH_RACES=1000 does it more often.
 func TestDeletionAgainstAssignment(t *testing.T) {
-	turns := 40
-	if text := os.Getenv("MOONLATCH_RACES"); text != "" {
-		turns, _ = strconv.Atoi(text)
-	}
+	turns := races(t, 40)
 	url := storetest.URL(t)
 	open := func() *keyring.Keyring {
 		s, err := store.Open(t.Context(), url)
