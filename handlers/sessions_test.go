@@ -3,6 +3,7 @@ package handlers
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -178,7 +179,12 @@ func TestSetupLinkWorksOnce(t *testing.T) {
 	if again, err := site.keyring.SetupToken(t.Context()); again != "" || err != nil {
 		t.Errorf("an installation that is set up prints a link: %v", err)
 	}
-	if got := site.visitor().post(views.SignInPath, url.Values{"email": {"ADA@acme.test"}, "password": {"purple tram window"}}); got.status != http.StatusSeeOther {
+	if got := b.post(views.SignInPath, url.Values{"email": {"ADA@acme.test"}, "password": {"purple tram window"}}); got.status != http.StatusSeeOther {
 		t.Errorf("the owner signs in: %d", got.status)
+	}
+	founding := b.get("/audit-log?what=organisation.created").body
+	who := regexp.MustCompile(`href="(/audit-log\?actor=[^"]+)"`).FindStringSubmatch(founding[strings.Index(founding, "<tbody"):])
+	if who == nil || !strings.Contains(b.get(who[1]).body, "Set up the organisation") {
+		t.Errorf("the link of who set it up leads to %v", who)
 	}
 }

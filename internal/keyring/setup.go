@@ -52,7 +52,7 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 		return Session{}, err
 	}
 	problems := input.Problems{}
-	var owner account.Person
+	owner := account.Person{ID: uuid.Must(uuid.NewV7()).String(), Role: account.Owner}
 	organisation, err := readLabel(draft.Organisation, "Enter the organisation's name.")
 	problems.Add("organisation", err)
 	owner.Name, err = readLabel(draft.Name, "Enter your name.")
@@ -63,12 +63,12 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 	if err := problems.Err(); err != nil {
 		return Session{}, err
 	}
-	owner.Role = account.Owner
 	hash, err := r.passwords.hash(ctx, draft.Password)
 	if err != nil {
 		return Session{}, err
 	}
-	actor := account.Actor{OrgID: uuid.Must(uuid.NewV7()).String(), Email: owner.Email, Role: account.Operator, Address: from.Address, UserAgent: from.UserAgent}
+	actor := account.Actor{OrgID: uuid.Must(uuid.NewV7()).String(), MemberID: owner.ID, Email: owner.Email, Name: owner.Name, Role: account.Operator,
+		Address: from.Address, UserAgent: from.UserAgent}
 	err = r.store.Mutate(ctx, actor, account.SetUp, func(tx *store.Tx) ([]audit.Change, error) {
 		if err := tx.UseSetupLink(sha256.Sum256([]byte(token))); err != nil {
 			return nil, err
