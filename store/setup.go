@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/lib/pq"
 )
 
 // IsSetUp says whether the installation has an organisation.
@@ -43,5 +45,65 @@ func (tx *Tx) UseSetupLink(hash [32]byte) error {
 		return ErrSetUp
 	}
 	_, err = tx.db.ExecContext(tx.ctx, `DELETE FROM setup_links`)
+	return tidy(err)
+}
+
+// Organisation is the tenant.
+type Organisation struct{ ID, Name string }
+
+// Organisations lists every organisation, by name: for the operator's commands.
+func (s *Store) Organisations(ctx context.Context) ([]Organisation, error) {
+	var out []Organisation
+	err := s.db.SelectContext(ctx, &out, `SELECT id, name FROM organisations ORDER BY name`)
+	return out, tidy(err)
+}
+
+// OrganisationByName returns an organisation, or ErrNotFound.
+func (s *Store) OrganisationByName(ctx context.Context, name string) (Organisation, error) {
+	var out Organisation
+	err := s.db.GetContext(ctx, &out, `SELECT id, name FROM organisations WHERE name = $1`, name)
+	return out, tidy(err)
+}
+
+// firstScopes is the catalogue that an organisation begins with: the 13 scopes of the product's sources but "*",
+// which is no entry of the catalogue, and those of Moonlatch's own API.
+var firstScopes = [][2]string{
+	{"read:personas", "List and read personas"},
+	{"write:personas", "Create, change and delete personas"},
+	{"read:chat", "Read conversations"},
+	{"write:chat", "Send messages"},
+	{"read:marketplace", "Browse the marketplace"},
+	{"write:marketplace", "Publish and change offers"},
+	{"read:billing", "Read invoices and usage"},
+	{"read:audit", "Read the audit log"},
+	{"read:webhooks", "List webhooks"},
+	{"write:webhooks", "Create, change and delete webhooks"},
+	{"read:config", "Read workspaces, processes, bias profiles and scopes"},
+	{"write:config", "Change workspaces, processes, bias profiles and scopes"},
+	{"read:api-keys", "List and read API keys"},
+	{"write:api-keys", "Issue, edit, rotate, revoke and delete API keys"},
+	{"verify:api-keys", "Ask whether a key is good"},
+}
+
+// InsertOrganisation makes the actor's organisation (whose id the actor carries already) with its policy, its first
+// scopes and the beginning of its audit log.
+func (tx *Tx) InsertOrganisation(name string, chainStart []byte) error {
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO organisations (id, name, created_at) VALUES ($1, $2, $3)`, tx.actor.OrgID, name, tx.now)
+	if err != nil {
+		return tidy(err)
+	}
+	if _, err := tx.db.ExecContext(tx.ctx, `INSERT INTO key_policies (org_id) VALUES ($1)`, tx.actor.OrgID); err != nil {
+		return tidy(err)
+	}
+	var names, descriptions []string
+	for _, scope := range firstScopes {
+		names, descriptions = append(names, scope[0]), append(descriptions, scope[1])
+	}
+	_, err = tx.db.ExecContext(tx.ctx, `INSERT INTO scopes (org_id, name, description)
+		SELECT $1, name, description FROM unnest($2::text[], $3::text[]) AS s (name, description)`, tx.actor.OrgID, pq.Array(names), pq.Array(descriptions))
+	if err != nil {
+		return tidy(err)
+	}
+	_, err = tx.db.ExecContext(tx.ctx, `INSERT INTO audit_heads (org_id, seq, hash) VALUES ($1, 0, $2)`, tx.actor.OrgID, chainStart)
 	return tidy(err)
 }

@@ -662,36 +662,3 @@ func (r *Keyring) Catalogue(ctx context.Context, actor account.Actor) (Catalogue
 	}
 	return r.store.Catalogue(ctx, actor.OrgID)
 }
-
-// KeyOwners lists the members who own keys.
-func (r *Keyring) KeyOwners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return nil, err
-	}
-	return r.store.KeyOwners(ctx, actor.OrgID)
-}
-
-// Person returns a member of the organisation.
-func (r *Keyring) Person(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return account.Person{}, err
-	}
-	id, err := canonical(id)
-	if err != nil {
-		return account.Person{}, err
-	}
-	return r.store.MemberByID(ctx, actor.OrgID, id)
-}
-
-// KeyHolders lists the active members whose role may hold keys: those whom a key can be transferred to.
-func (r *Keyring) KeyHolders(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	if err := allow(actor, account.TransferKey); err != nil {
-		return nil, err
-	}
-	return r.store.MembersWithRoles(ctx, actor.OrgID, account.RolesFor(account.IssueKey))
-}
-
-// Owners lists the organisation's owners, for whoever has to ask one.
-func (r *Keyring) Owners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	return r.store.MembersWithRoles(ctx, actor.OrgID, []account.Role{account.Owner})
-}

@@ -49,6 +49,39 @@ func (r *Keyring) MemberSessions(ctx context.Context, actor account.Actor, id st
 	return one(ctx, actor, account.SignOutMember, id, r.store.SessionsOf)
 }
 
+// KeyOwners lists the members who own keys.
+func (r *Keyring) KeyOwners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return nil, err
+	}
+	return r.store.KeyOwners(ctx, actor.OrgID)
+}
+
+// Person returns a member of the organisation.
+func (r *Keyring) Person(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
+	if err := allow(actor, account.ReadKeys); err != nil {
+		return account.Person{}, err
+	}
+	id, err := canonical(id)
+	if err != nil {
+		return account.Person{}, err
+	}
+	return r.store.MemberByID(ctx, actor.OrgID, id)
+}
+
+// KeyHolders lists the active members whose role may hold keys: those whom a key can be transferred to.
+func (r *Keyring) KeyHolders(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	if err := allow(actor, account.TransferKey); err != nil {
+		return nil, err
+	}
+	return r.store.MembersWithRoles(ctx, actor.OrgID, account.RolesFor(account.IssueKey))
+}
+
+// Owners lists the organisation's owners, for whoever has to ask one.
+func (r *Keyring) Owners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
+	return r.store.MembersWithRoles(ctx, actor.OrgID, []account.Role{account.Owner})
+}
+
 // LiveKeysOf counts the live keys that a member owns.
 func (r *Keyring) LiveKeysOf(ctx context.Context, actor account.Actor, id string) (LiveKeys, error) {
 	return one(ctx, actor, account.ReadMembers, id, r.store.LiveKeysOf)
@@ -129,8 +162,9 @@ func (e MemberEdit) actions() []account.Action {
 // check returns input.Problems for what can't be meant, and fills in what the organisation chooses.
 func (e *MemberEdit) check(policy apikey.Policy) error {
 	problems := input.Problems{}
-	if e.Role != "" && !slices.Contains(account.Roles, e.Role) {
-		problems["role"] = "Choose owner, admin, support or member."
+	if e.Role != "" {
+		_, err := ReadRole(string(e.Role))
+		problems.Add("role", err)
 	}
 	if !slices.Contains([]account.Status{"", account.Active, account.Suspended, account.Removed}, e.Status) {
 		problems["status"] = "Choose active or suspended."

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -131,16 +130,15 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 	problems := input.Problems{}
 	organisation, err := readLabel(draft.Organisation, "Name the organisation.")
 	problems.Add("organisation", err)
-	person := account.Person{Role: account.Role(draft.Role)}
+	var person account.Person
 	if draft.Name != "" {
 		person.Name, err = readLabel(draft.Name, "Enter a name.")
 		problems.Add("name", err)
 	}
 	person.Email, err = input.Email(draft.Email)
 	problems.Add("email", err)
-	if !slices.Contains(account.Roles, person.Role) {
-		problems.Add("role", input.Sentence(fmt.Sprintf("Choose one of the roles %v.", account.Roles)))
-	}
+	person.Role, err = ReadRole(draft.Role)
+	problems.Add("role", err)
 	problems.Add("password", checkPassword(draft.Password, person.Email, organisation))
 	if err := problems.Err(); err != nil {
 		return account.Person{}, err
