@@ -204,6 +204,11 @@ localise(document)
 countPicks()
 find("[data-problems]")?.focus()
 
+// A year of which a digit was typed is no day to look for yet.
+document.addEventListener("change", (event) => {
+  if (event.target.type === "date" && !event.target.validity.valid) event.stopPropagation()
+}, true)
+
 // --- A whole key that is pasted into the search shall not travel in an address: its signature finds it as well. ---
 
 document.addEventListener("input", (event) => {
