@@ -45,7 +45,7 @@ var meanings = []struct {
 	{keyring.ErrStale, http.StatusConflict, ""},
 	{apikey.ErrState, http.StatusConflict, ""},
 	{keyring.ErrLastOwner, http.StatusConflict, "An organisation always keeps one owner. Make somebody else an owner first."},
-	{keyring.ErrMemberState, http.StatusConflict, "This member was removed, or is not suspended any more. Load the page again to see how they stand."},
+	{keyring.ErrMemberState, http.StatusConflict, "This member has changed meanwhile, or a button was pressed twice. Load the page again to see how they stand."},
 	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already, and can have only one. Sign in with that account, or ask whoever invited you for a link to another address."},
 	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link."},
 	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can't be deleted. Archive it instead, or delete first what belongs to it."},

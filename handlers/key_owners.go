@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -58,6 +59,18 @@ func (h *handler) ownedKeys(c echo.Context) (views.OwnedKeys, error) {
 	return model, err
 }
 
+// otherKeys is said when somebody decided about other keys than there are now.
+var otherKeys = input.Problems{"": "Their keys have changed meanwhile, so nothing was done. This is how they stand now."}
+
+// readSeen reads how many live keys a form was about; 0 when it does not say.
+func readSeen(c echo.Context) int64 {
+	seen, err := strconv.ParseInt(c.FormValue("live"), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return seen
+}
+
 func (h *handler) revokeAllPage(c echo.Context) error {
 	model, err := h.ownedKeys(c)
 	if err != nil {
@@ -67,7 +80,15 @@ func (h *handler) revokeAllPage(c echo.Context) error {
 }
 
 func (h *handler) revokeAll(c echo.Context) error {
-	change, err := h.keyring.RevokeAllKeys(c.Request().Context(), actorOf(c), c.Param("id"))
+	change, err := h.keyring.RevokeAllKeys(c.Request().Context(), actorOf(c), c.Param("id"), readSeen(c))
+	if errors.Is(err, keyring.ErrStale) {
+		model, err := h.ownedKeys(c)
+		if err != nil {
+			return err
+		}
+		model.Problems = otherKeys
+		return h.render(c, http.StatusConflict, views.RevokeAllKeys(model))
+	}
 	if err != nil {
 		return err
 	}

@@ -88,6 +88,9 @@ func TestAllOfAnOwnersKeysAreTransferredOrRevokedInOneStep(t *testing.T) {
 	if got := b.get(path(apikey.Revoke)); !strings.Contains(got.body, "Revoke 2 keys") {
 		t.Error("the dialog does not say how many keys will be revoked")
 	}
+	if got := b.post(path(apikey.Revoke), url.Values{"live": {"1"}}); got.status != http.StatusConflict || !strings.Contains(got.body, "have changed meanwhile") || !strings.Contains(got.body, `name="live" value="2"`) {
+		t.Errorf("a form about another number of keys: %d", got.status)
+	}
 	for _, want := range []string{"2 keys of Admin are revoked.", "Admin owns no live key any more."} { // the second time the form is sent twice
 		done = b.post(path(apikey.Revoke), url.Values{})
 		if got := b.get(done.location); done.status != http.StatusSeeOther || !strings.Contains(got.body, want) {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -104,15 +105,21 @@ func (h *handler) memberForm(c echo.Context) (views.MemberForm, error) {
 	return form, err
 }
 
-// leaverForm adds what can become of a leaver's keys. Nothing is asked about somebody who was removed already.
-func (h *handler) leaverForm(c echo.Context) (views.MemberForm, error) {
+// leaverForm adds what can become of a leaver's keys, and which of them are used. Nothing is asked about somebody who is
+// suspended or removed already.
+func (h *handler) leaverForm(c echo.Context, status account.Status) (views.MemberForm, error) {
 	form, err := h.memberForm(c)
-	if err == nil && form.Member.Status == account.Removed {
+	if err == nil && (form.Member.Status == account.Removed || form.Member.Status == status) {
 		err = keyring.ErrMemberState
 	}
 	if err != nil {
 		return form, err
 	}
+	owned, err := h.ownedKeys(c)
+	if err != nil {
+		return form, err
+	}
+	form.Busiest = owned.Busiest
 	policy, err := h.keyring.Policy(c.Request().Context(), actorOf(c))
 	if err != nil {
 		return form, err
@@ -161,7 +168,7 @@ func (h *handler) memberRole(c echo.Context) error {
 }
 
 func (h *handler) suspendMemberPage(c echo.Context) error {
-	form, err := h.leaverForm(c)
+	form, err := h.leaverForm(c, account.Suspended)
 	if err != nil {
 		return err
 	}
@@ -169,7 +176,7 @@ func (h *handler) suspendMemberPage(c echo.Context) error {
 }
 
 func (h *handler) removeMemberPage(c echo.Context) error {
-	form, err := h.leaverForm(c)
+	form, err := h.leaverForm(c, account.Removed)
 	if err != nil {
 		return err
 	}
@@ -181,13 +188,17 @@ func (h *handler) removeMember(c echo.Context) error  { return h.sendAway(c, acc
 
 // sendAway suspends or removes somebody, and deals with their keys as the form says.
 func (h *handler) sendAway(c echo.Context, status account.Status) error {
-	edit := keyring.MemberEdit{Status: status, Keys: keyring.KeysOfLeaver(c.FormValue("keys"))}
+	edit := keyring.MemberEdit{Status: status, Keys: keyring.KeysOfLeaver(c.FormValue("keys")), Was: account.Status(c.FormValue("was")), Live: readSeen(c)}
 	if edit.Keys == keyring.TransferKeys { // the list of heirs is sent along whatever is chosen
 		edit.Heir = c.FormValue("keysTo")
 	}
 	change, err := h.keyring.ChangeMember(c.Request().Context(), actorOf(c), c.Param("id"), edit)
-	if problems := input.ProblemsIn(err); problems != nil {
-		form, err := h.leaverForm(c)
+	problems, answer := input.ProblemsIn(err), http.StatusUnprocessableEntity
+	if errors.Is(err, keyring.ErrStale) {
+		problems, answer = otherKeys, http.StatusConflict
+	}
+	if problems != nil {
+		form, err := h.leaverForm(c, status)
 		if err != nil {
 			return err
 		}
@@ -196,7 +207,7 @@ func (h *handler) sendAway(c echo.Context, status account.Status) error {
 		if status == account.Removed {
 			page = views.RemoveMember(form)
 		}
-		return h.render(c, http.StatusUnprocessableEntity, page)
+		return h.render(c, answer, page)
 	}
 	if err != nil {
 		return err

@@ -176,6 +176,12 @@ func TestMembersAreChangedOnThePage(t *testing.T) {
 			t.Errorf("the last owner: %s: %d", change, got.status)
 		}
 	}
+	if got := owner.post(path+"/suspend", url.Values{"keys": {"revoke"}, "live": {"3"}, "was": {"active"}}); got.status != http.StatusConflict || !strings.Contains(got.body, "have changed meanwhile") {
+		t.Errorf("a form about another number of keys: %d", got.status)
+	}
+	if got := owner.post(path+"/suspend", url.Values{"keys": {"revoke"}, "was": {"suspended"}}); got.status != http.StatusConflict {
+		t.Errorf("a form about somebody suspended: %d", got.status)
+	}
 	// The select of people comes along whatever is chosen.
 	got := owner.post(path+"/suspend", url.Values{"keys": {"disable"}, "keysTo": {s.org.Owner.MemberID}, "return": {path}})
 	if got.status != http.StatusSeeOther || got.location != path {
@@ -186,6 +192,9 @@ func TestMembersAreChangedOnThePage(t *testing.T) {
 	}
 	if row, err := s.keyring.Key(t.Context(), s.org.Owner, key.ID); err != nil || row.Stored != "disabled" {
 		t.Errorf("the key is %s, %v", row.Stored, err)
+	}
+	if got := owner.get(path + "/suspend"); got.status != http.StatusConflict {
+		t.Errorf("asking to suspend who is suspended: %d", got.status)
 	}
 	if got := owner.get(path + "/reinstate"); got.status != 200 {
 		t.Errorf("asking to reinstate: %d", got.status)

@@ -173,7 +173,7 @@ func (k LiveKeys) parts() string {
 // them is how a sentence goes on about the keys.
 func (k LiveKeys) them() string { return ui.Plural(int(k.total()), "it", "them") }
 
-// MemberForm asks before a change to a member. Keys, Policy and the rest are for those that need them.
+// MemberForm asks before a change to a member. Not every question needs all of it.
 type MemberForm struct {
 	Page
 	Member    account.Person
@@ -185,6 +185,7 @@ type MemberForm struct {
 
 	KeyChoice  string   // what shall become of the live keys, as chosen
 	KeyChoices []string // what may become of them, the organisation's own choice first
+	Busiest    []Key    // of the live keys, the first first
 	NoneLeft   bool     // the key policy disables the keys of whoever leaves, so that they can't stay as they are
 	HeirID     string
 	Heirs      []account.Person

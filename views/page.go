@@ -68,9 +68,9 @@ type fieldProblem struct{ id, label, text string }
 
 func (p fieldProblems) heading() string {
 	if len(p) == 1 {
-		return "One thing needs another look. What you typed is kept."
+		return "One thing needs another look."
 	}
-	return "These need another look. What you typed is kept."
+	return "These need another look."
 }
 
 // inOrder sorts problems like the form's fields, given as triples of key, DOM id and label. What belongs to no field

@@ -107,9 +107,10 @@ func (r *Keyring) TransferAllKeys(ctx context.Context, actor account.Actor, id, 
 	return out, err
 }
 
-// RevokeAllKeys revokes all live keys of a member in one transaction, those in their grace period too. Errors: ErrNotFound for
-// nobody of the organisation.
-func (r *Keyring) RevokeAllKeys(ctx context.Context, actor account.Actor, id string) (OwnersChange, error) {
+// RevokeAllKeys revokes all live keys of a member in one transaction, those in their grace period too. seen is how many there
+// were when somebody decided; 0 takes them as they come. Errors: ErrNotFound for nobody of the organisation, ErrStale when
+// there are some, but not as many as were seen.
+func (r *Keyring) RevokeAllKeys(ctx context.Context, actor account.Actor, id string, seen int64) (OwnersChange, error) {
 	id, err := canonical(id)
 	if err != nil {
 		return OwnersChange{}, err
@@ -124,6 +125,9 @@ func (r *Keyring) RevokeAllKeys(ctx context.Context, actor account.Actor, id str
 			return changed(key, apikey.Revoke, tx.Now()), nil // whatever is live may be revoked
 		})
 		out = OwnersChange{From: owner, Changed: len(happened)}
+		if err == nil && seen != 0 && len(happened) != 0 && int64(len(happened)) != seen {
+			err = ErrStale
+		}
 		return happened, err
 	})
 	return out, err

@@ -211,7 +211,7 @@ func TestAllLiveKeysGoToSomebodyElseButThoseThatMayNot(t *testing.T) {
 		if _, err := h.TransferAllKeys(ctx, actor, org.Owner.MemberID, org.Admin.MemberID); !errors.Is(err, keyring.ErrForbidden) {
 			t.Errorf("%s: %v", actor.Role, err)
 		}
-		if _, err := h.RevokeAllKeys(ctx, actor, org.Owner.MemberID); !errors.Is(err, keyring.ErrForbidden) {
+		if _, err := h.RevokeAllKeys(ctx, actor, org.Owner.MemberID, 0); !errors.Is(err, keyring.ErrForbidden) {
 			t.Errorf("%s: %v", actor.Role, err)
 		}
 	}
@@ -242,7 +242,7 @@ func TestAllLiveKeysAreRevokedOnceThoseInTheirGracePeriodToo(t *testing.T) {
 	var both sync.WaitGroup
 	for range 2 {
 		both.Go(func() {
-			got, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID)
+			got, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID, 0)
 			if err != nil || got.Status != 0 {
 				t.Error(got, err)
 			}
@@ -263,7 +263,7 @@ func TestAllLiveKeysAreRevokedOnceThoseInTheirGracePeriodToo(t *testing.T) {
 		t.Error(key.Stored, err)
 	}
 	stranger := storetest.Organisation(t, h.store)
-	if _, err := h.RevokeAllKeys(ctx, stranger.Owner, org.Owner.MemberID); !errors.Is(err, keyring.ErrNotFound) {
+	if _, err := h.RevokeAllKeys(ctx, stranger.Owner, org.Owner.MemberID, 0); !errors.Is(err, keyring.ErrNotFound) {
 		t.Errorf("another organisation's owner: %v", err)
 	}
 }

@@ -125,6 +125,10 @@ type MemberEdit struct {
 	Status account.Status
 	Keys   KeysOfLeaver // "" for what the organisation chooses
 	Heir   string       // with TransferKeys: the id of who the keys shall belong to
+
+	// What somebody saw who decided. Empty, things are taken as they come.
+	Was  account.Status
+	Live int64 // keys
 }
 
 // MemberChange is what came of it.
@@ -204,7 +208,8 @@ const errHeir = input.Sentence("Choose an active owner or admin of your organisa
 
 // ChangeMember changes a member's role or status; whoever is suspended or removed is signed out everywhere, in the same
 // step, and their live keys are dealt with. Who was removed stays so, and removing them again does nothing. Errors: input.Problems (role, status, keys,
-// keysTo), ErrLastOwner, ErrMemberState for somebody who was removed, ErrNotFound, ErrEntrust, and ErrForbidden also for
+// keysTo), ErrLastOwner, ErrMemberState for somebody who was removed or is not what they were, ErrStale for other keys than
+// were seen, ErrNotFound, ErrEntrust, and ErrForbidden also for
 // an actor who has just lost the role.
 func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id string, asked MemberEdit) (MemberChange, error) {
 	actions := asked.actions()
@@ -234,6 +239,9 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 		before, owners, err := lockMember(tx, id)
 		if err != nil {
 			return nil, err
+		}
+		if edit.Was != "" && before.Status != edit.Was && before.Status != account.Removed {
+			return nil, ErrMemberState
 		}
 		after := before
 		if edit.Role != "" {
@@ -336,7 +344,9 @@ func keysOfLeaver(tx *store.Tx, ownerID string, edit MemberEdit, done *MemberCha
 	case RevokeKeys:
 		step, action = apikey.Revoke, account.RevokeKey
 	}
+	var live int64
 	changes, err := changeMany(tx, action, store.KeysOf{OwnerID: ownerID, Live: true}, func(key apikey.Key) (apikey.Key, error) {
+		live++
 		if !key.StatusAt(tx.Now()).Allows(step) {
 			return key, nil
 		}
@@ -349,6 +359,9 @@ func keysOfLeaver(tx *store.Tx, ownerID string, edit MemberEdit, done *MemberCha
 		key.OwnerID = done.Heir.ID
 		return key, nil
 	})
+	if err == nil && edit.Live != 0 && live != edit.Live {
+		err = ErrStale
+	}
 	done.Changed = len(changes)
 	return changes, err
 }

@@ -310,6 +310,42 @@ func TestTheLastOwnerStays(t *testing.T) {
 	}
 }
 
+// TestOnlyWhatWasSeenIsDoneToSomebody sends forms away that are about a member, or about keys, that are not so any more.
+func TestOnlyWhatWasSeenIsDoneToSomebody(t *testing.T) {
+	h := newHouse(t)
+	ctx, org, leaver := t.Context(), h.org, h.org.Admin.MemberID
+	first := h.issue(org.Admin, draft("seen"))
+	h.issue(org.Admin, draft("not seen"))
+	since := h.lastEvent()
+	edit := keyring.MemberEdit{Status: account.Suspended, Keys: keyring.RevokeKeys, Was: account.Active, Live: 1}
+	if _, err := h.ChangeMember(ctx, org.Owner, leaver, edit); !errors.Is(err, keyring.ErrStale) {
+		t.Errorf("one key seen of two: %v", err)
+	}
+	if _, err := h.RevokeAllKeys(ctx, org.Owner, leaver, 3); !errors.Is(err, keyring.ErrStale) {
+		t.Errorf("three keys seen of two: %v", err)
+	}
+	if got := h.happened(since); len(got) != 0 {
+		t.Errorf("happened all the same: %v", got)
+	}
+	edit.Keys, edit.Live = keyring.DisableKeys, 2
+	if change, err := h.ChangeMember(ctx, org.Owner, leaver, edit); err != nil || change.Changed != 2 {
+		t.Errorf("as seen: %+v, %v", change, err)
+	}
+	edit.Keys = keyring.RevokeKeys
+	if _, err := h.ChangeMember(ctx, org.Owner, leaver, edit); !errors.Is(err, keyring.ErrMemberState) {
+		t.Errorf("an active member seen, who is suspended: %v", err)
+	}
+	if change, err := h.RevokeAllKeys(ctx, org.Owner, leaver, 2); err != nil || change.Changed != 2 {
+		t.Errorf("revoked as seen: %+v, %v", change, err)
+	}
+	if change, err := h.RevokeAllKeys(ctx, org.Owner, leaver, 2); err != nil || change.Changed != 0 {
+		t.Errorf("the same form twice: %+v, %v", change, err)
+	}
+	if h.status(first.ID) != apikey.Revoked {
+		t.Error("the key that was seen is not revoked")
+	}
+}
+
 // races is how often a race is run: MOONLATCH_RACES times, else as often as it says.
 func races(t *testing.T, usually int) int {
 	t.Helper()
@@ -472,7 +508,7 @@ func TestNoSuccessorEscapesWhatHappensToAllKeys(t *testing.T) {
 			_, err := h.ChangeMember(ctx, org.Owner, org.Admin.MemberID, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys, Heir: org.Owner.MemberID})
 			return err
 		},
-		"revoked": func() error { _, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID); return err },
+		"revoked": func() error { _, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID, 0); return err },
 		"transferred": func() error {
 			_, err := h.TransferAllKeys(ctx, org.Owner, org.Admin.MemberID, org.Owner.MemberID)
 			return err
@@ -484,7 +520,7 @@ func TestNoSuccessorEscapesWhatHappensToAllKeys(t *testing.T) {
 			if _, err := h.ChangeMember(ctx, org.Owner, org.Admin.MemberID, keyring.MemberEdit{Status: account.Active}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID); err != nil {
+			if _, err := h.RevokeAllKeys(ctx, org.Owner, org.Admin.MemberID, 0); err != nil {
 				t.Fatal(err)
 			}
 			key := h.issue(org.Admin, draft("only"))
