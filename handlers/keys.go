@@ -118,7 +118,7 @@ func takingKeys(list []keyring.Choice) []keyring.Choice {
 }
 
 // listNames are what the list's address may say beside its place in the list.
-var listNames = []string{"q", "status", "owner", "environment", "scope", "profile", "workspace", "process", "expires", "unused", "live", "orphaned", "breaking", "sort", "size", "format"}
+var listNames = []string{"q", "status", "owner", "environment", "scope", "profile", "workspace", "process", "expires", "unused", "live", "orphaned", "breaking", "sort", "size"}
 
 // readListState reads the list's address; errList for what no link of ours says.
 func readListState(c echo.Context) (views.ListState, error) {

@@ -54,7 +54,7 @@ func keyCells(k keyring.KeyRow, now time.Time) []string {
 // exportKeyOwners sends the list of key owners as CSV, narrowed as the page is.
 func (h *handler) exportKeyOwners(c echo.Context) error {
 	state, err := readKeyOwnerState(c)
-	if err == nil && knownQuery(c, "q", "left", "sort", "format") != nil {
+	if err == nil && knownQuery(c, "q", "left", "sort") != nil {
 		err = errList
 	}
 	if err != nil {
