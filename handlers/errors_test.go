@@ -7,13 +7,18 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
+	"github.com/moonlatch/moonlatch/views"
 )
 
 // known are the errors below, by name; those that a handler answers in place have no row of their own.
@@ -72,6 +77,52 @@ func TestNoErrorLacksARow(t *testing.T) {
 	}
 	if status := h.meaning(errors.New("nobody foresaw this")).Status; status != http.StatusInternalServerError {
 		t.Errorf("an error that nobody foresaw is answered with %d", status)
+	}
+}
+
+// TestAFormHasItsStatusFromTheTable sends each form that shows one of these errors itself, beside what was typed.
+func TestAFormHasItsStatusFromTheTable(t *testing.T) {
+	address := storetest.URL(t)
+	db, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	s := siteOver(t, db)
+	s.org = storetest.Organisation(t, db)
+	workspace, _ := s.place("Payments", "Checkout")
+	strict := s.profile("Strict")
+	key, _ := s.carrying(strict.ID)
+	filling := storetest.DB(t, address)
+	for _, statement := range []string{
+		`INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), $1, 'w' || n, now() FROM generate_series(1, 500) AS n WHERE $2 <> ''`,
+		`INSERT INTO processes (id, org_id, workspace_id, name, created_at) SELECT gen_random_uuid(), $1, $2::uuid, 'p' || n, now() FROM generate_series(1, 500) AS n`,
+		`INSERT INTO bias_profiles (id, org_id, name, default_threshold, created_at) SELECT gen_random_uuid(), $1, 'b' || n, 50, now() FROM generate_series(1, 500) AS n WHERE $2 <> ''`,
+		`INSERT INTO scopes (org_id, name) SELECT $1, 'read:s' || n FROM generate_series(1, 500) AS n WHERE $2 <> ''`,
+	} {
+		if _, err := filling.Exec(statement, s.org.ID, workspace.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owner, nobody := s.as(s.org.Owner), uuid.NewString()
+	newKey := owner.keyForm("typed")
+	newKey.Set("biasProfileId", nobody)
+	for path, c := range map[string]struct {
+		form url.Values
+		err  error
+		says string
+	}{
+		"/workspaces/new":    {url.Values{"name": {"typed"}}, keyring.ErrFull, `value="typed"`},
+		"/processes/new":     {url.Values{"name": {"typed"}, "workspaceId": {workspace.ID}}, keyring.ErrFull, `value="typed"`},
+		"/bias-profiles/new": {url.Values{"name": {"typed"}, "defaultThreshold": {"50"}}, keyring.ErrFull, `value="typed"`},
+		"/scopes/new":        {url.Values{"name": {"read:typed"}}, keyring.ErrFull, `value="read:typed"`},
+		"/bias-profiles/" + strict.ID + "/delete":   {url.Values{"moveTo": {nobody}}, keyring.MissingError{}, `id="p-move-problem"`},
+		"/account/api-keys/new":                     {newKey, keyring.MissingError{}, `value="typed"`},
+		"/account/api-keys/" + key.ID + "/edit":     {url.Values{"version": {"1"}, "name": {"typed"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(key.ExpiresAt)}, "biasProfileId": {nobody}}, keyring.MissingError{}, `value="typed"`},
+		"/account/api-keys/" + key.ID + "/transfer": {url.Values{"ownerId": {nobody}}, keyring.MissingError{}, "Nobody here may own keys"},
+		"/key-owners/" + key.OwnerID + "/transfer":  {url.Values{"ownerId": {nobody}}, keyring.MissingError{}, "Nobody here may own keys"},
+	} {
+		owner.post(path, c.form).holds(t, path, (&handler{}).meaning(c.err).Status, c.says)
 	}
 }
 

@@ -126,7 +126,7 @@ func (h *handler) transferAll(c echo.Context) error {
 	case input.ProblemsIn(err) != nil:
 		return h.showTransferAll(c, http.StatusUnprocessableEntity, input.ProblemsIn(err))
 	case errors.As(err, &nobody):
-		return h.showTransferAll(c, http.StatusNotFound, input.Problems{"ownerId": "Nobody here may own keys by this name any more. Choose somebody else."})
+		return h.showTransferAll(c, h.meaning(err).Status, input.Problems{"ownerId": "Nobody here may own keys by this name any more. Choose somebody else."})
 	case err != nil:
 		return err
 	}

@@ -133,7 +133,7 @@ func (h *handler) newKey(c echo.Context) error {
 		return h.refuseKeyForm(c, form, input.ProblemsIn(err))
 	case errors.Is(err, keyring.ErrNotFound):
 		form.Problems = input.Problems{"": "The workspace, process or bias profile that was chosen is not there. Choose again."}
-		return h.showKeyForm(c, http.StatusNotFound, form)
+		return h.showKeyForm(c, h.meaning(err).Status, form)
 	case err != nil:
 		return err
 	}
@@ -239,7 +239,7 @@ func (h *handler) editKey(c echo.Context) error {
 		return h.showEditForm(c, http.StatusUnprocessableEntity, form)
 	case errors.Is(err, keyring.ErrNotFound):
 		form.Problems = input.Problems{"biasProfileId": "This bias profile is not there any more. Choose again."}
-		return h.showEditForm(c, http.StatusNotFound, form)
+		return h.showEditForm(c, h.meaning(err).Status, form)
 	case errors.Is(err, apikey.ErrState):
 		return h.conflict(c, key.ID, returnPath(c), apikey.Edit)
 	case errors.Is(err, keyring.ErrStale):
@@ -368,7 +368,7 @@ func (h *handler) transferKey(c echo.Context) error {
 	case errors.Is(err, apikey.ErrState):
 		return h.conflict(c, key.ID, returnPath(c), apikey.Transfer)
 	case errors.Is(err, keyring.ErrNotFound):
-		return h.showTransferForm(c, http.StatusNotFound, key, input.Problems{"ownerId": "Nobody here may own keys by this name any more. Choose somebody else."})
+		return h.showTransferForm(c, h.meaning(err).Status, key, input.Problems{"ownerId": "Nobody here may own keys by this name any more. Choose somebody else."})
 	case err != nil:
 		return err
 	}

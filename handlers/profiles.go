@@ -191,25 +191,27 @@ func (h *handler) newProfile(c echo.Context) error {
 	}
 	made, err := h.keyring.CreateProfile(c.Request().Context(), actorOf(c), keyring.ProfileDraft{Name: form.Name, Description: form.Description,
 		DefaultThreshold: form.DefaultThreshold, Categories: categoriesOf(form)})
-	if problems := profileProblems(err); problems != nil {
-		form.Problems = problems
-		return h.showProfileForm(c, http.StatusUnprocessableEntity, form)
-	}
 	if err != nil {
-		return err
+		return h.refuseProfileForm(c, form, err)
 	}
 	return h.done(c, views.ProfilePath(made.ID), fmt.Sprintf("“%s” is created. Choose it when you create or edit a key.", made.Name))
 }
 
-// profileProblems are the problems that a form shows; nil for any other error.
-func profileProblems(err error) input.Problems {
+// refuseProfileForm shows a form again with what kept it from being done, or returns an error that is none of the form's.
+func (h *handler) refuseProfileForm(c echo.Context, form views.ProfileForm, err error) error {
+	status := http.StatusUnprocessableEntity
 	switch {
+	case input.ProblemsIn(err) != nil:
+		form.Problems = input.ProblemsIn(err)
 	case errors.Is(err, keyring.ErrTaken):
-		return input.Problems{"name": "Another profile has this name. Choose a different one."}
+		form.Problems = input.Problems{"name": "Another profile has this name. Choose a different one."}
 	case errors.Is(err, keyring.ErrFull):
-		return input.Problems{"": fmt.Sprintf("Your organisation has %d bias profiles, and can’t have more. Delete one that no key needs.", apikey.MaxProfiles)}
+		status = h.meaning(err).Status
+		form.Problems = input.Problems{"": fmt.Sprintf("Your organisation has %d bias profiles, and can’t have more. Delete one that no key needs.", apikey.MaxProfiles)}
+	default:
+		return err
 	}
-	return input.ProblemsIn(err)
+	return h.showProfileForm(c, status, form)
 }
 
 func (h *handler) editProfilePage(c echo.Context) error {
@@ -251,12 +253,8 @@ func (h *handler) editProfile(c echo.Context) error {
 	if errors.Is(err, keyring.ErrStale) {
 		return h.staleProfile(c, form)
 	}
-	if problems := profileProblems(err); problems != nil {
-		form.Problems = problems
-		return h.showProfileForm(c, http.StatusUnprocessableEntity, form)
-	}
 	if err != nil {
-		return err
+		return h.refuseProfileForm(c, form, err)
 	}
 	return h.done(c, returnOr(c, views.ProfilePath(edited.ID)), fmt.Sprintf("“%s” is saved.", edited.Name))
 }
@@ -321,7 +319,7 @@ func (h *handler) deleteProfile(c echo.Context) error {
 	case errors.As(err, &inUse):
 		return h.askToDeleteProfile(c, http.StatusUnprocessableEntity, input.Problems{"moveTo": "Choose what the keys carry instead, or “No bias profile”."})
 	case errors.As(err, &missing):
-		return h.askToDeleteProfile(c, http.StatusUnprocessableEntity, input.Problems{"moveTo": "This profile is not there any more. Choose again."})
+		return h.askToDeleteProfile(c, h.meaning(err).Status, input.Problems{"moveTo": "This profile is not there any more. Choose again."})
 	case input.ProblemsIn(err) != nil:
 		return h.askToDeleteProfile(c, http.StatusUnprocessableEntity, input.ProblemsIn(err))
 	case err != nil:

@@ -116,7 +116,7 @@ func TestAProfileInUseIsDeletedWithAChoice(t *testing.T) {
 	b.get(path).holds(t, "asked", 200, "1 key carries this profile, and it is live.", other.ID)
 	b.post(path, url.Values{}).holds(t, "a form that knew of no keys", 409, "Keys carry this profile now")
 	b.post(path, url.Values{"moveTo": {""}}).holds(t, "nothing chosen", 422, `id="p-move-problem"`)
-	b.post(path, url.Values{"moveTo": {uuid.NewString()}}).holds(t, "a profile that is not there", 422, "not there any more")
+	b.post(path, url.Values{"moveTo": {uuid.NewString()}}).holds(t, "a profile that is not there", 404, "not there any more")
 	b.post(path, url.Values{"moveTo": {p.ID}}).holds(t, "itself", 422, `id="p-move-problem"`)
 	gone := b.post(path, url.Values{"moveTo": {other.ID}, "return": {"/bias-profiles/" + p.ID}})
 	if gone.status != http.StatusSeeOther || gone.location != "/bias-profiles" {

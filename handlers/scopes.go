@@ -82,7 +82,7 @@ func (h *handler) newScope(c echo.Context) error {
 		return h.render(c, http.StatusUnprocessableEntity, views.CreateScope(form))
 	case errors.Is(err, keyring.ErrFull):
 		form.Problems = input.Problems{"": fmt.Sprintf("The catalogue holds %d scopes, which is as many as it can. Delete one that no key holds.", keyring.MaxCatalogue)}
-		return h.render(c, http.StatusUnprocessableEntity, views.CreateScope(form))
+		return h.render(c, h.meaning(err).Status, views.CreateScope(form))
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)
 		return h.render(c, http.StatusUnprocessableEntity, views.CreateScope(form))

@@ -171,9 +171,9 @@ func (h *handler) refusePlaceForm(c echo.Context, form views.PlaceForm, err erro
 	case errors.Is(err, keyring.ErrTaken):
 		form.Problems = input.Problems{"name": "There is a workspace of this name already. Choose another."}
 	case errors.Is(err, keyring.ErrFull):
-		status, form.Problems = http.StatusConflict, input.Problems{"": h.meaning(err).Sentence}
+		status, form.Problems = h.meaning(err).Status, input.Problems{"": h.meaning(err).Sentence}
 	case errors.As(err, new(keyring.MissingError)):
-		status, form.Problems = http.StatusNotFound, input.Problems{"workspaceId": gone}
+		status, form.Problems = h.meaning(err).Status, input.Problems{"workspaceId": gone}
 	default:
 		return err
 	}
