@@ -213,15 +213,14 @@ func eventView(e audit.Event, names map[string]keyring.Named) views.Event {
 func nameOf(n keyring.Named) string { return cmp.Or(n.Email, n.Name) }
 
 // factLabels are the facts of events in the order and in the words in which people read them. A fact that is not among
-// them comes last, under its own name.
+// them, since a newer or an older version wrote it, comes last, under its own name.
 var factLabels = []struct{ name, label string }{
 	{"name", "Name"}, {"email", "E-mail"}, {"role", "Role"}, {"status", "Status"}, {"description", "Description"},
 	{"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
 	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
-	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
+	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"for", "Signed in with"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
 	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"}, {"endedAt", "Ended"}, {"retired", "Retired"},
-	{"address", "Address"}, {"userAgent", "Browser"}, {"password", "Password"}, {"invitedBy", "Invited by"},
-	{"defaultThreshold", "Default threshold"}, {"categories", "Categories"},
+	{"sessionsEnded", "Sessions ended"}, {"password", "Password"}, {"invitedBy", "Invited by"}, {"defaultThreshold", "Default threshold"},
 	{"longestLifetimeDays", "Longest lifetime (days)"}, {"defaultLifetimeDays", "Default lifetime (days)"}, {"longestGraceSeconds", "Longest grace period (seconds)"},
 	{"requireAllowlist", "IP allowlist required"}, {"requireWorkspace", "Workspace required"}, {"unusedDays", "Unused after (days)"},
 	{"disableUnused", "Unused keys are disabled"}, {"disableDeparted", "Keys of who has left are disabled"},

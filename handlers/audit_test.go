@@ -5,12 +5,15 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"go/ast"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +111,74 @@ func TestAuditLogSaysWhoDidWhatToWhat(t *testing.T) {
 			t.Errorf("%s: %d", bad, got.status)
 		}
 	}
+}
+
+// TestEveryFactIsToldInWords reads the code: each fact that it writes down has a label, and no label is left over.
+func TestEveryFactIsToldInWords(t *testing.T) {
+	written := map[string]bool{}
+	for _, room := range []string{"audit", "keyring", "demo"} {
+		for _, fact := range factsOf(t, filepath.Join("..", "internal", room)) {
+			written[fact] = true
+		}
+	}
+	for _, fact := range factLabels {
+		if !written[fact.name] {
+			t.Errorf("%s has a label, and nothing writes it down", fact.name)
+		}
+		delete(written, fact.name)
+	}
+	for fact := range written {
+		t.Errorf("%s is written down and has no label", fact)
+	}
+}
+
+// factsOf lists the names of the facts that a package writes down: those in audit.Facts{…}, and those that are put into a
+// change's facts afterwards. A name that is not there to be read fails the test; only categories have such.
+func factsOf(t *testing.T, folder string) (names []string) {
+	t.Helper()
+	add := func(name ast.Expr) {
+		switch name := name.(type) {
+		case *ast.BasicLit:
+			text, err := strconv.Unquote(name.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names = append(names, text)
+		case *ast.BinaryExpr:
+			if prefix, is := name.X.(*ast.Ident); !is || prefix.Name != "CategoryFact" {
+				t.Errorf("%s: the name of a fact can't be read", folder)
+			}
+		default:
+			t.Errorf("%s: the name of a fact can't be read", folder)
+		}
+	}
+	called := func(e ast.Expr, known ...string) bool {
+		if selected, is := e.(*ast.SelectorExpr); is {
+			e = selected.Sel
+		}
+		name, is := e.(*ast.Ident)
+		return is && slices.Contains(known, name.Name)
+	}
+	for _, file := range parsed(t, folder) {
+		ast.Inspect(file, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CompositeLit:
+				for _, fact := range n.Elts {
+					if pair, is := fact.(*ast.KeyValueExpr); is && called(n.Type, "Facts") {
+						add(pair.Key)
+					}
+				}
+			case *ast.AssignStmt:
+				for _, left := range n.Lhs {
+					if place, is := left.(*ast.IndexExpr); is && called(place.X, "Before", "After", "facts") {
+						add(place.Index)
+					}
+				}
+			}
+			return true
+		})
+	}
+	return names
 }
 
 // TestTextOfPeopleIsShownAsItIs names keys like a time and like a member's id, which the log words where they are facts.

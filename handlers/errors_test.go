@@ -129,20 +129,9 @@ func TestAFormHasItsStatusFromTheTable(t *testing.T) {
 // exportedErrors lists the variables of a package whose names begin with Err, and its types whose names end so.
 func exportedErrors(t *testing.T, folder string) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatal(folder, err)
-	}
 	var names []string
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
+	for _, file := range parsed(t, folder) {
+		ast.Inspect(file, func(n ast.Node) bool {
 			if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Err") {
 				names = append(names, spec.Names[0].Name)
 			}
@@ -156,4 +145,24 @@ func exportedErrors(t *testing.T, folder string) []string {
 		t.Fatalf("%s has no errors", folder)
 	}
 	return names
+}
+
+// parsed are the files of a package that are no tests.
+func parsed(t *testing.T, folder string) (out []*ast.File) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(folder, err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, parsed)
+	}
+	return out
 }

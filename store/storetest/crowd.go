@@ -118,7 +118,7 @@ func fillEvents(t testing.TB, db *sql.DB, org Org, n int) {
 			action := account.EditKey
 			switch kind := random.IntN(1000); {
 			case kind < 500:
-				action, change = account.SignIn, audit.Change{Subject: audit.Subject{Kind: "session", ID: actor.SessionID, Name: actor.Email}, After: audit.Facts{"address": actor.Address}}
+				action, change = account.SignIn, audit.Change{Subject: audit.Subject{Kind: "session", ID: actor.SessionID, Name: actor.Email}, After: audit.Facts{"for": "browser"}}
 			case kind < 650:
 				action, change.After = account.IssueKey, audit.Facts{"name": "Service", "environment": "live", "scopes": []string{"read:chat"}, "status": "enabled", "ownerId": actor.MemberID}
 			case kind < 750:
