@@ -12,11 +12,11 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-// invitationsAtOnce is how many invitations the page of members shows, the latest.
+// invitationsAtOnce is how many invitations the page of members shows, the latest; its search finds the others.
 const invitationsAtOnce = 50
 
-func (h *handler) invitations(c echo.Context) (shown []views.Invitation, more bool, err error) {
-	found, err := h.keyring.Invitations(c.Request().Context(), actorOf(c), invitationsAtOnce+1)
+func (h *handler) invitations(c echo.Context, search string) (shown []views.Invitation, more bool, err error) {
+	found, err := h.keyring.Invitations(c.Request().Context(), actorOf(c), search, invitationsAtOnce+1)
 	for i, invitation := range found {
 		if i == invitationsAtOnce {
 			return shown, true, err

@@ -44,8 +44,8 @@ func (h *handler) membersPage(c echo.Context) error {
 	for _, row := range page.Rows {
 		model.Members = append(model.Members, memberView(row))
 	}
-	if state == (views.MemberState{}) && model.Cursor == "" {
-		if model.Invitations, model.MoreInvited, err = h.invitations(c); err != nil {
+	if state == (views.MemberState{Search: state.Search}) && model.Cursor == "" {
+		if model.Invitations, model.MoreInvited, err = h.invitations(c, state.Search); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -57,6 +58,49 @@ func TestTheListOfMembersKeepsItsStateInTheAddress(t *testing.T) {
 			t.Errorf("%.20s: %d", query, got.status)
 		}
 	}
+}
+
+// TestEveryInvitationCanBeFound invites more people than the page shows.
+func TestEveryInvitationCanBeFound(t *testing.T) {
+	s := newSite(t)
+	owner, other := s.as(s.org.Owner), storetest.Organisation(t, s.store)
+	invite := func(who account.Actor, email string) {
+		t.Helper()
+		if _, _, err := s.keyring.Invite(t.Context(), who, keyring.InvitationDraft{Email: email, Role: "member"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	invite(other.Owner, "first@elsewhere.example")
+	invite(s.org.Owner, "first@example.com")
+	for i := range invitationsAtOnce {
+		invite(s.org.Owner, fmt.Sprintf("guest%d@example.com", i))
+	}
+	for query, want := range map[string]struct {
+		count int
+		more  bool
+		first bool // the oldest is among them
+	}{
+		"":                         {invitationsAtOnce, true, false},
+		"?q=EXAMPLE.com":           {invitationsAtOnce, true, false},
+		"?q=first%40":              {1, false, true},
+		"?q=guest4":                {11, false, false},
+		"?q=%25":                   {0, false, false},
+		"?q=first%40&role=admin":   {0, false, false},
+		"?q=first%40&status=all":   {0, false, false},
+		"?q=" + s.org.Admin.Email:  {0, false, false},
+		"?q=first%40elsewhere.exa": {0, false, false},
+	} {
+		whole := owner.get("/members" + query)
+		part := owner.send(http.MethodGet, "/members"+query, nil, map[string]string{"HX-Request": "true", "HX-Target": "section#list"})
+		for what, got := range map[string]answer{"page": whole, "fragment": part} {
+			count, more, first := strings.Count(got.body, ">Withdraw<"), strings.Contains(got.body, "search for an address to find another"), strings.Contains(got.body, "<bdi>first@")
+			if got.status != 200 || count != want.count || more != want.more || first != want.first {
+				t.Errorf("the %s of %q: %d, %d invitations, more: %v, the first: %v", what, query, got.status, count, more, first)
+			}
+		}
+	}
+	owner.get("/members?q=first%40").holds(t, "what was found", 200, "/withdraw?return=%2Fmembers%3Fq%3Dfirst%2540", "but an invitation does")
+	owner.get("/members?q=nobody").holds(t, "nobody", 200, "Nobody matches")
 }
 
 // A double click shows one link, and no void one.
@@ -130,7 +174,7 @@ func TestInvitingOnThePage(t *testing.T) {
 	if got := admin.post(mine, form); got.status != http.StatusSeeOther || sessions() != before-1 {
 		t.Errorf("joining in somebody's browser: %d, %d sessions of theirs", got.status, sessions())
 	}
-	invitations, err := s.keyring.Invitations(t.Context(), s.org.Owner, 10)
+	invitations, err := s.keyring.Invitations(t.Context(), s.org.Owner, "", 10)
 	if err != nil || len(invitations) != 1 {
 		t.Fatal(invitations, err)
 	}

@@ -70,11 +70,12 @@ func (s *Store) InvitationByID(ctx context.Context, orgID, id string) (Invitatio
 	return r.invitation(), tidy(err)
 }
 
-// Invitations lists the organisation's invitations, at most limit of them: those that work first, the newest of them first,
-// and then those that have expired.
-func (s *Store) Invitations(ctx context.Context, orgID string, limit int) ([]Invitation, error) {
+// Invitations lists the organisation's invitations whose address has the text, at most limit of them: those that work
+// first, the newest of them first, and then those that have expired.
+func (s *Store) Invitations(ctx context.Context, orgID, text string, limit int) ([]Invitation, error) {
 	var records []invitationRecord
-	err := s.db.SelectContext(ctx, &records, invitationQuery+`WHERE i.org_id = $1 ORDER BY i.expires_at > $3 DESC, i.created_at DESC, i.id LIMIT $2`, orgID, limit, s.Now())
+	err := s.db.SelectContext(ctx, &records, invitationQuery+`WHERE i.org_id = $1 AND i.email ILIKE $2
+		ORDER BY i.expires_at > $4 DESC, i.created_at DESC, i.id LIMIT $3`, orgID, "%"+escapeLike(text)+"%", limit, s.Now())
 	out := make([]Invitation, len(records))
 	for i, r := range records {
 		out[i] = r.invitation()

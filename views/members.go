@@ -91,7 +91,7 @@ type MemberList struct {
 	Cursor       string
 	Members      []Member
 	Newer, Older string       // cursors of the neighbouring pages
-	Invitations  []Invitation // shown on the first page of the whole list alone
+	Invitations  []Invitation // that fit the search; shown on the first page alone, and where no filter is set
 	MoreInvited  bool         // there are invitations that are not shown
 }
 

@@ -29,6 +29,7 @@ func memberPages(p Page) map[string]templ.Component {
 			Members:     []Member{{Person: somebody, JoinedAt: noon, SeenAt: &seen, LiveKeys: 1000, ManyKeys: true}, {Person: suspended}, {Person: removed, LiveKeys: 1}, {Person: self}},
 			Invitations: []Invitation{invited}, MoreInvited: true}),
 		"members, none fit":       MembersPage(MemberList{Page: p}),
+		"members, one invited":    MembersPage(MemberList{Page: p, State: MemberState{Search: hostile}, Invitations: []Invitation{invited}}),
 		"member":                  MemberPage(MemberDetail{Page: p, Member: Member{Person: somebody, SeenAt: &seen}, Keys: LiveKeys{3, 1, 1, 9}, Sessions: sessions}),
 		"role":                    ChangeRole(form),
 		"role, own":               ChangeRole(own),

@@ -109,10 +109,10 @@ func invitationFacts(i Invitation) audit.Facts {
 	return audit.Facts{"email": i.Email, "role": i.Role, "invitedBy": i.By.Email, "expiresAt": i.ExpiresAt.Format(time.RFC3339)}
 }
 
-// Invitations lists the organisation's invitations, at most limit of them: those that work first, the newest of them first,
-// and then those that have expired.
-func (r *Keyring) Invitations(ctx context.Context, actor account.Actor, limit int) ([]Invitation, error) {
-	return seen(actor, account.ReadMembers, func() ([]Invitation, error) { return r.store.Invitations(ctx, actor.OrgID, limit) })
+// Invitations lists the organisation's invitations whose address has the text, at most limit of them: those that work
+// first, the newest of them first, and then those that have expired.
+func (r *Keyring) Invitations(ctx context.Context, actor account.Actor, text string, limit int) ([]Invitation, error) {
+	return seen(actor, account.ReadMembers, func() ([]Invitation, error) { return r.store.Invitations(ctx, actor.OrgID, text, limit) })
 }
 
 // InvitationsBy counts the invitations that a member made and that have not expired: those that stop working with them.

@@ -126,7 +126,7 @@ func TestALinkThatIsOverLetsNobodyIn(t *testing.T) {
 	if came := h.join(second, "Again"); came.Role != account.Support {
 		t.Errorf("the newer one: %+v", came)
 	}
-	list, err := h.Invitations(t.Context(), h.org.Support, 50)
+	list, err := h.Invitations(t.Context(), h.org.Support, "", 50)
 	if err != nil || len(list) != 1 || list[0].Email != "late@example.com" {
 		t.Errorf("the list says %+v, %v", list, err)
 	}
@@ -186,7 +186,7 @@ func TestALinkIsVoidOnceItsAddressHasAnAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.joinRefused("after the operator's account was removed", token, keyring.ErrInvitation)
-	if left, err := h.Invitations(t.Context(), other.Owner, 50); err != nil || len(left) != 1 || left[0].ID != elsewhere.ID {
+	if left, err := h.Invitations(t.Context(), other.Owner, "", 50); err != nil || len(left) != 1 || left[0].ID != elsewhere.ID {
 		t.Errorf("another organisation's invitation: %+v, %v", left, err)
 	}
 }
@@ -216,7 +216,7 @@ func TestALinkIsNotRenewedForWhoJoinsAtThatMoment(t *testing.T) {
 	if err := <-renewed; input.ProblemsIn(err)["email"] == "" {
 		t.Errorf("a member got a new link: %v", err)
 	}
-	if left, err := h.Invitations(t.Context(), h.org.Owner, 50); err != nil || len(left) != 0 {
+	if left, err := h.Invitations(t.Context(), h.org.Owner, "", 50); err != nil || len(left) != 0 {
 		t.Errorf("left are %+v, %v", left, err)
 	}
 }
@@ -250,7 +250,7 @@ func TestExpiredInvitationsAreListedForAMonth(t *testing.T) {
 	}
 	listed := func() (out []string) {
 		t.Helper()
-		list, err := h.Invitations(t.Context(), h.org.Owner, 50)
+		list, err := h.Invitations(t.Context(), h.org.Owner, "", 50)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -57,6 +57,15 @@ func runAnOrganisation(t *testing.T, look string, swift bool, options []browsert
 	p.Click(`a:text("I have handed it over")`)
 	p.WaitFor("#invited")
 	check(p, "invited")
+	for _, search := range []struct{ text, result string }{{"nobody at all", `h2:text("Nobody matches")`}, {"noor@", `p:text("but an invitation does")`}} {
+		p.Fill("input[name=q]", search.text)
+		p.Press("Enter")
+		p.WaitFor(search.result)
+	}
+	if !strings.Contains(p.Text("#invited + ul"), "noor@herons.example") {
+		t.Error("the search does not find who is invited")
+	}
+	check(p, "invited-found")
 	gone := func(when string) {
 		t.Helper()
 		if strings.Contains(p.HTML(), token) || strings.Contains(p.URL(), token) {
