@@ -3,7 +3,6 @@ package handlers
 import (
 	"errors"
 	"net/http"
-	"strconv"
 
 	"github.com/labstack/echo/v4"
 
@@ -39,15 +38,11 @@ func (h *handler) editKeyPolicyPage(c echo.Context) error {
 }
 
 func readPolicyForm(c echo.Context) views.PolicyForm {
-	form := views.PolicyForm{
-		Version: noVersion, LongestDays: c.FormValue("longestDays"), DefaultDays: c.FormValue("defaultDays"), GraceSeconds: c.FormValue("graceSeconds"),
+	return views.PolicyForm{
+		Version: readVersion(c), LongestDays: c.FormValue("longestDays"), DefaultDays: c.FormValue("defaultDays"), GraceSeconds: c.FormValue("graceSeconds"),
 		UnusedDays: c.FormValue("unusedDays"), RequireAllowlist: c.FormValue("requireAllowlist") != "", RequireWorkspace: c.FormValue("requireWorkspace") != "",
 		DisableUnused: c.FormValue("disableUnused") != "", DisableDeparted: c.FormValue("disableDeparted") != "",
 	}
-	if version, err := strconv.Atoi(c.FormValue("version")); err == nil && version > 0 {
-		form.Version = version
-	}
-	return form
 }
 
 func (h *handler) showPolicyForm(c echo.Context, status int, form views.PolicyForm) error {

@@ -204,14 +204,16 @@ func (h *handler) editKeyPage(c echo.Context) error {
 	return h.showEditForm(c, http.StatusOK, form)
 }
 
-// noVersion is what no key has: a form that does not say which version it began with is out of date.
-const noVersion = -1
+// readVersion is the version that a form began with. One that does not say is out of date: nothing has the version -1.
+func readVersion(c echo.Context) int {
+	if version, err := strconv.Atoi(c.FormValue("version")); err == nil && version > 0 {
+		return version
+	}
+	return -1
+}
 
 func readEditForm(c echo.Context, form *views.KeyEdit) {
-	form.Version = noVersion
-	if version, err := strconv.Atoi(c.FormValue("version")); err == nil && version > 0 {
-		form.Version = version
-	}
+	form.Version = readVersion(c)
 	form.Name, form.Status, form.ProfileID = c.FormValue("name"), c.FormValue("status"), c.FormValue("biasProfileId")
 	form.IPAllowlist, form.ExpiresDate = c.FormValue("ipAllowlist"), c.FormValue("expiresDate")
 }

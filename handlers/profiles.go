@@ -230,14 +230,6 @@ func (h *handler) editProfilePage(c echo.Context) error {
 	return h.showProfileForm(c, http.StatusOK, form)
 }
 
-// readVersion is the version that a form began with.
-func readVersion(c echo.Context) int {
-	if version, err := strconv.Atoi(c.FormValue("version")); err == nil && version > 0 {
-		return version
-	}
-	return noVersion
-}
-
 func (h *handler) editProfile(c echo.Context) error {
 	profile, err := h.keyring.Profile(c.Request().Context(), actorOf(c), c.Param("id"))
 	if err != nil {
