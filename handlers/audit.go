@@ -205,7 +205,7 @@ func eventView(e audit.Event, names map[string]keyring.Named) views.Event {
 	return views.Event{
 		Seq: e.Seq, At: e.At, Action: e.Action, ActorID: e.ActorID, Who: e.Email, WhoName: names[e.ActorID].Name, Role: e.Role,
 		Address: e.Address, UserAgent: e.UserAgent, SessionID: e.SessionID, KeyID: e.KeyID, KeyName: names[e.KeyID].Name,
-		SubjectKind: e.Subject.Kind, SubjectID: e.Subject.ID, Subject: e.Subject.Name, SubjectHere: here, Made: e.Before == "", Changes: fieldChanges(e, names),
+		SubjectKind: e.Subject.Kind, SubjectID: e.Subject.ID, Subject: e.Subject.Name, SubjectHere: here, Made: e.Before == "", Gone: e.After == "", Changes: fieldChanges(e, names),
 	}
 }
 
@@ -237,14 +237,18 @@ func fieldChanges(e audit.Event, names map[string]keyring.Named) []views.FieldCh
 	}
 	maps.Copy(told, after)
 	var out []views.FieldChange
+	shown := func(name string, fact any) views.Fact {
+		return views.Fact{Text: factText(e.Subject.Kind, name, fact, names), At: momentOf(name, fact)}
+	}
 	add := func(name, label string) {
 		if _, is := told[name]; is {
-			out = append(out, views.FieldChange{Field: label, Before: factText(e.Subject.Kind, name, before[name], names), After: factText(e.Subject.Kind, name, after[name], names)})
+			out = append(out, views.FieldChange{Field: label, Before: shown(name, before[name]), After: shown(name, after[name])})
 			delete(told, name)
 		}
 	}
 	for _, fact := range factLabels {
-		add(fact.name, fact.label)
+		label, _, _ := strings.Cut(fact.label, " (") // of a number with a unit, which stands beside each value
+		add(fact.name, label)
 	}
 	for _, name := range slices.Sorted(maps.Keys(told)) {
 		label := name
@@ -262,6 +266,16 @@ var (
 	moments    = []string{"expiresAt", "rotatedAt", "graceEndsAt", "revokedAt", "archivedAt", "endedAt"}
 	references = []string{"ownerId", "workspaceId", "processId", "biasProfileId", "replacedBy"}
 )
+
+// momentOf is the time that a fact is; zero for any other fact.
+func momentOf(name string, fact any) time.Time {
+	text, _ := fact.(string)
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || !slices.Contains(moments, name) {
+		return time.Time{}
+	}
+	return at
+}
 
 // factText puts a fact of a kind of subjects into the words in which people read it.
 func factText(kind, name string, fact any, names map[string]keyring.Named) string {
@@ -292,13 +306,15 @@ func factText(kind, name string, fact any, names map[string]keyring.Named) strin
 		case name == "role":
 			return account.Role(fact).Label()
 		}
-		if at, err := time.Parse(time.RFC3339Nano, fact); err == nil && slices.Contains(moments, name) {
+		if at := momentOf(name, fact); !at.IsZero() {
 			return at.UTC().Format("2 January 2006, 15:04:05 UTC")
 		}
 		if slices.Contains(references, name) {
 			return cmp.Or(nameOf(names[fact]), fact)
 		}
 		return fact
+	case float64:
+		return cmp.Or(views.LengthWords(name, int64(fact)), strconv.FormatFloat(fact, 'f', -1, 64))
 	default:
 		return fmt.Sprint(fact)
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
+	"github.com/moonlatch/moonlatch/views"
 )
 
 // happen writes an event of the actor for each change.
@@ -225,6 +226,46 @@ func TestTextOfPeopleIsShownAsItIs(t *testing.T) {
 		if got := factText("key", name, s.org.Admin.MemberID, names); got != want {
 			t.Errorf("%s is %q", name, got)
 		}
+	}
+}
+
+// TestDetailsReadLikeTheRestOfThePage: lengths of time have their unit, moments are in the viewer's zone, and what is gone
+// is told as what it was. Exports say what is stored.
+func TestDetailsReadLikeTheRestOfThePage(t *testing.T) {
+	s := newSite(t)
+	owner := s.as(s.org.Owner)
+	details := func(what string) string {
+		t.Helper()
+		got := owner.get("/audit-log?what=" + what)
+		_, list, _ := strings.Cut(got.body, "Details</summary>")
+		list, _, _ = strings.Cut(list, "</details>")
+		return strings.Join(strings.Fields(list), " ")
+	}
+	if got := owner.post(views.EditPolicyPath, policyForm("graceSeconds", "604800", "defaultDays", "1", "unusedDays", "120")); got.status != 303 {
+		t.Fatal(got.status)
+	}
+	const became = `</bdi> <span class="muted" aria-hidden="true">→</span><span class="sr-only">became</span> <bdi>`
+	for _, words := range []string{"Default lifetime:</span> <bdi>90 days" + became + "1 day<", "Longest grace period:</span> <bdi>30 days" + became + "7 days<", "Unused after:</span> <bdi>Never" + became + "120 days<"} {
+		if got := details("policy"); !strings.Contains(got, words) {
+			t.Errorf("%s is not in %s", words, got)
+		}
+	}
+	if rows := rowsOf(t, owner.get("/audit-log/export?format=csv&what=policy")); rows[0]["before"] != `{"defaultLifetimeDays":90,"longestGraceSeconds":2592000,"unusedDays":0}` {
+		t.Errorf("the export says %s", rows[0]["before"])
+	}
+	key := s.issue("Short-lived")
+	if err := s.keyring.DeleteKey(t.Context(), s.org.Owner, key.ID); err != nil {
+		t.Fatal(err)
+	}
+	expires := `Expires:</span> <time datetime="` + key.ExpiresAt.Format(time.RFC3339) + `" data-local>`
+	made, gone := details("key.issued"), details("key.deleted")
+	for _, words := range []string{"Status:</span> <bdi>Enabled</bdi></li>", expires} {
+		if !strings.Contains(made, words) || !strings.Contains(gone, words) {
+			t.Errorf("%s is not in\n%s\nand\n%s", words, made, gone)
+		}
+	}
+	if strings.Contains(made+gone, "became") || strings.Contains(made+gone, "None") || strings.Contains(made, "What it was") || !strings.Contains(gone, "What it was:") {
+		t.Errorf("%s\n%s", made, gone)
 	}
 }
 

@@ -268,7 +268,7 @@ func (h *handler) staleEdit(c echo.Context, form views.KeyEdit) error {
 		latest := eventView(past.Trail[0], past.Names)
 		said = latest.Who + " changed this key meanwhile."
 		for _, change := range latest.Changes {
-			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, change.Before, change.After)
+			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, change.Before.Text, change.After.Text)
 		}
 	}
 	form.Key, form.Version = fresh, fresh.Version

@@ -267,7 +267,7 @@ func (h *handler) staleProfile(c echo.Context, form views.ProfileForm) error {
 		latest := eventView(past[0], nil)
 		said = latest.Who + " changed this profile meanwhile."
 		for _, change := range latest.Changes {
-			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, either(change.Before, "nothing"), either(change.After, "nothing"))
+			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, either(change.Before.Text, "nothing"), either(change.After.Text, "nothing"))
 		}
 	}
 	form.Version = fresh.Version

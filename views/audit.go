@@ -118,12 +118,20 @@ type Event struct {
 	Subject     string // its name at the time
 	SubjectHere bool   // it is still there
 	Made        bool   // there was nothing before
+	Gone        bool   // there is nothing after
 	Changes     []FieldChange
 }
 
-// FieldChange is one fact before and after. Both are text for people; empty means that there was none.
+// FieldChange is one fact before and after.
 type FieldChange struct {
-	Field, Before, After string
+	Field         string
+	Before, After Fact
+}
+
+// Fact is text for people; empty means that there was none.
+type Fact struct {
+	Text string
+	At   time.Time // of a moment; zero for any other fact
 }
 
 // happening is an action in words.

@@ -93,6 +93,19 @@ func graceWords(d time.Duration) string {
 	return ui.Count(int64(d/time.Second), "second")
 }
 
+// LengthWords puts a fact of the policy that is a length of time into words; empty for any other fact.
+func LengthWords(fact string, n int64) string {
+	switch {
+	case fact == "longestGraceSeconds":
+		return graceWords(time.Duration(n) * time.Second)
+	case fact == "unusedDays" && n == 0:
+		return "Never"
+	case fact == "unusedDays", fact == "longestLifetimeDays", fact == "defaultLifetimeDays":
+		return ui.Count(n, "day")
+	}
+	return ""
+}
+
 // fields are the form's, for the step that asks again.
 func (m PolicyForm) fields() []Option {
 	out := []Option{

@@ -94,9 +94,10 @@ func someDocs(p Page) APIDocs {
 func pages(role account.Role) map[string]templ.Component {
 	p := as(role)
 	old := someKey(apikey.Rotated)
-	event := Event{At: noon, Action: account.EditKey, Who: hostile, Role: account.Admin, Address: hostile, UserAgent: hostile, SessionID: hostile, Changes: []FieldChange{{hostile, hostile, hostile}}}
+	event := Event{At: noon, Action: account.EditKey, Who: hostile, Role: account.Admin, Address: hostile, UserAgent: hostile, SessionID: hostile, Changes: []FieldChange{{hostile, Fact{Text: hostile}, Fact{Text: hostile}}, {hostile, Fact{}, Fact{Text: hostile, At: noon}}}}
 	event.WhoName, event.Subject, event.SubjectKind, event.SubjectID, event.SubjectHere, event.ActorID = hostile, hostile, "key", hostile, true, hostile
 	through, gone := event, event
+	gone.Gone = true
 	through.KeyID, through.KeyName, gone.KeyID = hostile, hostile, hostile
 	state := ListState{Filter: apikey.Filter{Search: hostile, Status: apikey.Enabled, OwnerID: "o1", Scope: hostile, ExpiresWithin: 12}}
 	out := map[string]templ.Component{
