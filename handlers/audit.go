@@ -209,6 +209,20 @@ func eventView(e audit.Event, names map[string]keyring.Named) views.Event {
 	}
 }
 
+// meanwhile is the problem of a form that came too late: who changed what since it was first shown, by the events of that,
+// newest first. Saving the form again would replace it.
+func meanwhile(thing string, past []audit.Event, names map[string]keyring.Named) input.Problems {
+	said := ""
+	for _, event := range slices.Backward(past) {
+		e := eventView(event, names)
+		said += e.Who + " changed " + thing + " meanwhile. "
+		for _, change := range e.Changes {
+			said += fmt.Sprintf("%s: “%s” became “%s”. ", change.Field, either(change.Before.Text, "nothing"), either(change.After.Text, "nothing"))
+		}
+	}
+	return input.Problems{"": either(said, "Somebody changed "+thing+" meanwhile. ") + "Saving replaces that."}
+}
+
 // nameOf is what people call something by: of a member, the e-mail address.
 func nameOf(n keyring.Named) string { return cmp.Or(n.Email, n.Name) }
 

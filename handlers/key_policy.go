@@ -76,22 +76,22 @@ func (h *handler) editKeyPolicy(c echo.Context) error {
 	return h.done(c, returnOr(c, views.PolicyPath), "The key policy is saved.")
 }
 
-// stalePolicy answers a form that somebody else was faster than: with the form as it was typed, which would now replace
-// what they did.
+// mostMissed is how many changes a late form is told of, the latest.
+const mostMissed = 5
+
+// stalePolicy answers a form that somebody else was faster than: with what they did, and the form as it was typed, which
+// would now replace that.
 func (h *handler) stalePolicy(c echo.Context, form views.PolicyForm) error {
 	ctx, actor := c.Request().Context(), actorOf(c)
 	policy, err := h.keyring.Policy(ctx, actor)
 	if err != nil {
 		return err
 	}
-	said := "The policy was changed meanwhile."
-	latest, err := h.keyring.Events(ctx, actor, audit.Filter{Action: account.ChangePolicy}, "", 1)
+	missed := min(max(1, policy.Version-form.Version), mostMissed) // each change counts the version up
+	past, err := h.keyring.Events(ctx, actor, audit.Filter{Action: account.ChangePolicy}, "", missed)
 	if err != nil {
 		return err
 	}
-	if len(latest.Events) > 0 {
-		said = latest.Events[0].Email + " changed the policy meanwhile."
-	}
-	form.Version, form.Problems = policy.Version, input.Problems{"": said + " Saving replaces that."}
+	form.Version, form.Problems = policy.Version, meanwhile("the policy", past.Events, nil)
 	return h.showPolicyForm(c, http.StatusConflict, form)
 }

@@ -105,6 +105,28 @@ func TestAPolicyIsConfirmedInTheSameForm(t *testing.T) {
 	s.with(s.token(s.org.Owner)).call(patch, "/v1/api-keys/"+key.ID, object{"name": "still bare", "ipAllowlist": []string{}}).expect(t, "an old key", 200, "")
 }
 
+// TestALatePolicyFormIsToldWhatItWouldReplace: of every change since it was shown, the latest last, and of none before.
+func TestALatePolicyFormIsToldWhatItWouldReplace(t *testing.T) {
+	s := newSite(t)
+	owner := s.as(s.org.Owner)
+	for _, change := range []url.Values{policyForm("unusedDays", "120"), policyForm("unusedDays", "300", "version", "2"), policyForm("unusedDays", "300", "graceSeconds", "604800", "disableDeparted", "1", "version", "3")} {
+		if got := owner.post(views.EditPolicyPath, change); got.status != 303 {
+			t.Fatal(got.status)
+		}
+	}
+	late := policyForm("longestDays", "60", "defaultDays", "60", "unusedDays", "120", "version", "2")
+	got := owner.post(views.EditPolicyPath, late)
+	who := s.org.Owner.Email
+	got.holds(t, "a late form", 409, `value="60"`, `value="120"`, `name="version" value="4"`,
+		who+" changed the policy meanwhile. Unused after: “120 days” became “300 days”. "+
+			who+" changed the policy meanwhile. Longest grace period: “30 days” became “7 days”. Keys of who has left are disabled: “No” became “Yes”. Saving replaces that.")
+	if strings.Contains(got.body, "Never") {
+		t.Error("it is told of what it knew")
+	}
+	late.Set("version", "x")
+	owner.post(views.EditPolicyPath, late).holds(t, "a form of no version", 409, "Unused after: “Never” became “120 days”.", "Saving replaces that.")
+}
+
 func TestUnusedKeysAreFlagged(t *testing.T) {
 	s := newSite(t)
 	now := time.Now().UTC().Truncate(time.Microsecond)

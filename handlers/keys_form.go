@@ -263,16 +263,7 @@ func (h *handler) staleEdit(c echo.Context, form views.KeyEdit) error {
 	if err != nil {
 		return err
 	}
-	said := "This key was changed meanwhile."
-	if len(past.Trail) > 0 {
-		latest := eventView(past.Trail[0], past.Names)
-		said = latest.Who + " changed this key meanwhile."
-		for _, change := range latest.Changes {
-			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, change.Before.Text, change.After.Text)
-		}
-	}
-	form.Key, form.Version = fresh, fresh.Version
-	form.Problems = input.Problems{"": said + " Saving replaces that."}
+	form.Key, form.Version, form.Problems = fresh, fresh.Version, meanwhile("this key", past.Trail[:min(1, len(past.Trail))], past.Names)
 	return h.showEditForm(c, http.StatusConflict, form)
 }
 

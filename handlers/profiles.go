@@ -262,16 +262,7 @@ func (h *handler) staleProfile(c echo.Context, form views.ProfileForm) error {
 	if err != nil {
 		return err
 	}
-	said := "This profile was changed meanwhile."
-	if len(past) > 0 {
-		latest := eventView(past[0], nil)
-		said = latest.Who + " changed this profile meanwhile."
-		for _, change := range latest.Changes {
-			said += fmt.Sprintf(" %s: “%s” became “%s”.", change.Field, either(change.Before.Text, "nothing"), either(change.After.Text, "nothing"))
-		}
-	}
-	form.Version = fresh.Version
-	form.Problems = input.Problems{"": said + " Saving replaces that."}
+	form.Version, form.Problems = fresh.Version, meanwhile("this profile", past, nil)
 	return h.showProfileForm(c, http.StatusConflict, form)
 }
 
