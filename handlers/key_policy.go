@@ -65,11 +65,15 @@ func (h *handler) editKeyPolicy(c echo.Context) error {
 		return h.stalePolicy(c, form)
 	case err != nil:
 		return err
-	case asked.New > 0:
+	case asked.Concerns():
 		form.Page, form.Return = h.page(c), returnOr(c, views.PolicyPath)
-		model := views.PolicyConfirmation{PolicyForm: form, Policy: next, Broken: asked.Broken, Unused: asked.Unused, New: asked.New}
-		for _, row := range asked.Keys {
-			model.Keys = append(model.Keys, keyView(row))
+		model := views.PolicyConfirmation{PolicyForm: form, Policy: next, Broken: asked.Broken, BrokenAnew: asked.BrokenAnew,
+			Unused: asked.Unused, UnusedAnew: asked.UnusedAnew}
+		for _, row := range asked.Breaking {
+			model.Breaking = append(model.Breaking, keyView(row))
+		}
+		for _, row := range asked.Disabled {
+			model.Disabled = append(model.Disabled, keyView(row))
 		}
 		return h.render(c, http.StatusOK, views.ConfirmPolicy(model))
 	}

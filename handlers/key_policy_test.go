@@ -3,6 +3,7 @@ package handlers
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,57 @@ func TestALatePolicyFormIsToldWhatItWouldReplace(t *testing.T) {
 	owner.post(views.EditPolicyPath, late).holds(t, "a form of no version", 409, "Unused after: “Never” became “120 days”.", "Saving replaces that.")
 }
 
+// TestAQuestionNamesWhatItWillDisableFirst: 21 keys that nobody uses are older than 21 that come to break a rule, and another
+// breaks it already. What is not named can be found.
+func TestAQuestionNamesWhatItWillDisableFirst(t *testing.T) {
+	s := newSite(t)
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	issue := func(ago time.Duration, expires, name string, list ...string) {
+		t.Helper()
+		s.store.Now = func() time.Time { return now.Add(-ago) }
+		if _, _, err := s.keyring.IssueKey(t.Context(), s.org.Admin, keyring.KeyDraft{Name: name, Expires: expires, Scopes: []string{"read:chat"}, IPAllowlist: list}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	issue(3*apikey.Day, "365d", "broken already", "192.0.2.1")
+	for i := range 21 {
+		issue(2*apikey.Day-time.Duration(i)*time.Minute, "30d", "idle "+strconv.Itoa(i), "192.0.2.1")
+	}
+	s.store.Now = func() time.Time { return now }
+	owner := s.as(s.org.Owner)
+	today := policyForm("longestDays", "90", "confirm", "1", "unusedDays", "3", "disableUnused", "1")
+	if got := owner.post(views.EditPolicyPath, today); got.status != 303 {
+		t.Fatal(got.status)
+	}
+	for i := range 21 {
+		issue(0, "30d", "bare "+strconv.Itoa(i))
+	}
+	s.store.Now = func() time.Time { return now }
+	strict := policyForm("longestDays", "90", "requireAllowlist", "1", "unusedDays", "1", "disableUnused", "1", "version", "2")
+	got := owner.post(views.EditPolicyPath, strict)
+	said := strings.Join(strings.Fields(got.body), " ")
+	at := 0
+	for _, words := range []string{
+		"22 enabled keys will be disabled within about an hour:</strong> unused for 1 day or longer. Today’s policy disables 1 of them as well.",
+		"22 live keys break this policy.</strong> 21 of them break a rule that is new or stricter; 1 breaks today’s policy in the same way.",
+		"22 keys that will be disabled</h2>", "<bdi>broken already</bdi>", "<bdi>idle 0</bdi>", "<bdi>idle 18</bdi>", `And 2 more. <a class="link" href="/account/api-keys?status=enabled&amp;unused=1">See them all</a>`,
+		"21 keys that break a rule that is new or stricter</h2>", "<bdi>bare 20</bdi>", "<bdi>bare 1</bdi>", "And 1 more. The list of keys has them all once this is saved.",
+	} {
+		next := strings.Index(said[at:], words)
+		if next < 0 {
+			t.Fatalf("%q is missing, or out of its place: %d %s", words, got.status, said)
+		}
+		at += next
+	}
+	if n := strings.Count(said, "<bdi>idle "); n != 19 || strings.Count(said, "<bdi>bare ") != 20 || strings.Count(said, "<bdi>broken already</bdi>") != 1 {
+		t.Errorf("%d idle keys are named", n)
+	}
+	list := owner.get("/account/api-keys?status=enabled&unused=1").body
+	if rows := strings.Count(list, `<th scope="row"`); rows != 22 || strings.Contains(list, "bare ") {
+		t.Errorf("the link finds %d keys", rows)
+	}
+}
+
 func TestUnusedKeysAreFlagged(t *testing.T) {
 	s := newSite(t)
 	now := time.Now().UTC().Truncate(time.Microsecond)
@@ -149,7 +201,7 @@ func TestUnusedKeysAreFlagged(t *testing.T) {
 	shows("/account/api-keys/"+key.ID, "disables it within about an hour", false)
 	shows(views.PolicyPath, `href="/account/api-keys?status=enabled&amp;unused=70">1 enabled key</a> has been unused for 70 days or longer.`, true)
 	disable := policyForm("unusedDays", "70", "disableUnused", "1", "version", "2")
-	if got := owner.post(views.EditPolicyPath, disable); got.status != 200 || !strings.Contains(got.body, "will be disabled, unused for 75 days") || !strings.Contains(strings.Join(strings.Fields(got.body), " "), "1 enabled key will be disabled within about an hour") {
+	if got := owner.post(views.EditPolicyPath, disable); got.status != 200 || !strings.Contains(got.body, "1 key that will be disabled") || !strings.Contains(got.body, "unused for 75 days</span>") || !strings.Contains(strings.Join(strings.Fields(got.body), " "), "1 enabled key will be disabled within about an hour") {
 		t.Errorf("%d %s", got.status, got.body)
 	}
 	disable.Set("confirm", "1")

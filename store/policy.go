@@ -70,14 +70,19 @@ func (tx *Tx) UpdatePolicy(p apikey.Policy) error {
 
 // Breach is what a policy means for the live keys that there are.
 type Breach struct {
-	Broken int64    // keys that break it
-	Unused int64    // enabled keys that have been idle for longer than it lets them be
-	Keys   []KeyRow // the newest of those that a change concerns, at most as many as were asked for
-	New    int64    // how many it concerns
+	Broken     int64    // keys that break it
+	BrokenAnew int64    // those of them that come to break a rule by a change
+	Unused     int64    // enabled keys that have been idle for longer than it lets them be
+	UnusedAnew int64    // those of them that come to be disabled by themselves by a change
+	Breaking   []KeyRow // the newest of BrokenAnew, at most as many as were asked for
+	Disabled   []KeyRow // the longest idle of Unused, if it disables them, at most as many as were asked for
 }
 
-// Breach counts the live keys that break a policy or have been idle for too long by it. A change from the policy before
-// concerns those that come to break a rule by it, or to be disabled by themselves. It reads all of the organisation's keys.
+// Concerns says whether a change makes a key break a rule, or be disabled by itself.
+func (b Breach) Concerns() bool { return b.BrokenAnew > 0 || b.UnusedAnew > 0 }
+
+// Breach counts the live keys that break a policy or have been idle for too long by it, and what a change from the policy
+// before has to do with that. It reads all of the organisation's keys, and shows some if the change concerns any.
 func (s *Store) Breach(ctx context.Context, orgID string, before, p apikey.Policy, show int) (Breach, error) {
 	return breach(ctx, s.db, orgID, s.Now(), before, p, show)
 }
@@ -95,22 +100,31 @@ func breach(ctx context.Context, db sqlx.QueryerContext, orgID string, now time.
 		return now.Add(-p.UnusedAfter)
 	}
 	broken, live := breaking(`$3`, `$4`, `$5`), liveAt(`$2`)
-	const anew = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
-			OR $4 AND NOT $7 AND k.ip_allowlist = '{}' OR $5 AND NOT $8 AND k.workspace_id IS NULL
-			OR k.status = 'enabled' AND u.idle_since <= $9::timestamptz AND (u.idle_since <= $10::timestamptz) IS NOT TRUE)`
+	const (
+		brokenAnew = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
+			OR $4 AND NOT $7 AND k.ip_allowlist = '{}' OR $5 AND NOT $8 AND k.workspace_id IS NULL)`
+		unusedAnew = `(k.status = 'enabled' AND u.idle_since <= $9::timestamptz AND (u.idle_since <= $10::timestamptz) IS NOT TRUE)`
+	)
 	args := []any{orgID, now, p.LongestLifetime.Seconds(), p.RequireAllowlist, p.RequireWorkspace, before.LongestLifetime.Seconds(),
-		before.RequireAllowlist, before.RequireWorkspace, idleFor(p, p.DisableUnused), idleFor(before, before.DisableUnused)}
+		before.RequireAllowlist, before.RequireWorkspace}
+	disables := idleFor(p, p.DisableUnused)
 	var b Breach
-	err := sqlx.GetContext(ctx, db, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+anew+`) AS new,
-			count(*) FILTER (WHERE k.status = 'enabled' AND u.idle_since <= $11::timestamptz) AS unused
-		FROM api_keys k JOIN key_use u ON u.key_id = k.id WHERE k.org_id = $1 AND `+live, append(slices.Clone(args), idleFor(p, true))...)
-	if err != nil || b.New == 0 || show == 0 {
+	err := sqlx.GetContext(ctx, db, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+brokenAnew+`) AS brokenanew,
+			count(*) FILTER (WHERE k.status = 'enabled' AND u.idle_since <= $11::timestamptz) AS unused, count(*) FILTER (WHERE `+unusedAnew+`) AS unusedanew
+		FROM api_keys k JOIN key_use u ON u.key_id = k.id WHERE k.org_id = $1 AND `+live,
+		append(slices.Clone(args), disables, idleFor(before, before.DisableUnused), idleFor(p, true))...)
+	if err != nil || !b.Concerns() || show == 0 {
 		return b, tidy(err)
 	}
-	var records []rowRecord
-	err = sqlx.SelectContext(ctx, db, &records, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+anew+`
-		ORDER BY k.created_at DESC, k.id DESC LIMIT $11`, append(slices.Clone(args), show)...)
-	b.Keys = rows(records)
+	var breaks, disabled []rowRecord
+	err = sqlx.SelectContext(ctx, db, &breaks, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+brokenAnew+`
+		ORDER BY k.created_at DESC, k.id DESC LIMIT $9`, append(slices.Clone(args), show)...)
+	if err != nil {
+		return b, tidy(err)
+	}
+	err = sqlx.SelectContext(ctx, db, &disabled, rowQuery+` WHERE k.org_id = $1 AND u.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2
+		AND u.idle_since <= $3::timestamptz ORDER BY u.idle_since, u.key_id LIMIT $4`, orgID, now, disables, show)
+	b.Breaking, b.Disabled = rows(breaks), rows(disabled)
 	return b, tidy(err)
 }
 

@@ -124,11 +124,11 @@ func TestBrokenPolicyInSQLIsBrokenPolicyInGo(t *testing.T) {
 				}
 			}
 			breach, err := s.Breach(t.Context(), org.ID, loose, policy, 50)
-			if err != nil || breach.Broken != int64(len(breaking)) || breach.New != breach.Broken || len(breach.Keys) != len(breaking) {
-				t.Errorf("under %+v, %s after the start: %d break it, %d anew, %d shown, %v; Go says %d", p, now.Sub(start), breach.Broken, breach.New, len(breach.Keys), err, len(breaking))
+			if err != nil || breach.Broken != int64(len(breaking)) || breach.BrokenAnew != breach.Broken || len(breach.Breaking) != len(breaking) {
+				t.Errorf("under %+v, %s after the start: %d break it, %d anew, %d shown, %v; Go says %d", p, now.Sub(start), breach.Broken, breach.BrokenAnew, len(breach.Breaking), err, len(breaking))
 			}
-			if same, err := s.Breach(t.Context(), org.ID, policy, policy, 50); err != nil || same.New != 0 || same.Broken != breach.Broken {
-				t.Errorf("a policy that stays as it is concerns %d keys, %v", same.New, err)
+			if same, err := s.Breach(t.Context(), org.ID, policy, policy, 50); err != nil || same.Concerns() || len(same.Breaking) != 0 || same.Broken != breach.Broken {
+				t.Errorf("a policy that stays as it is concerns %d keys, %v", same.BrokenAnew, err)
 			}
 		}
 	}
@@ -158,8 +158,8 @@ func TestUnusedInSQLIsUnusedInGo(t *testing.T) {
 			}
 		}
 		breach, err := s.Breach(t.Context(), org.ID, before, policy, 50)
-		if err != nil || breach.Unused != idle || breach.New != anew || int64(len(breach.Keys)) != anew {
-			t.Errorf("%s after the start: %d are unused, %d anew, %v; Go says %d and %d", now.Sub(start), breach.Unused, breach.New, err, idle, anew)
+		if err != nil || breach.Unused != idle || breach.UnusedAnew != anew || breach.BrokenAnew != 0 || breach.Concerns() && int64(len(breach.Disabled)) != idle {
+			t.Errorf("%s after the start: %d are unused, %d anew, %v; Go says %d and %d", now.Sub(start), breach.Unused, breach.UnusedAnew, err, idle, anew)
 		}
 		ids, err := s.IdleKeys(t.Context(), org.ID, now.Add(-policy.UnusedAfter))
 		slices.Sort(ids)

@@ -38,14 +38,16 @@ type PolicyForm struct {
 	Problems         input.Problems
 }
 
-// PolicyConfirmation asks before a policy is saved that live keys come to break.
+// PolicyConfirmation asks before a policy is saved that live keys come to break, or to be disabled by.
 type PolicyConfirmation struct {
 	PolicyForm
-	Policy apikey.Policy // as it would be
-	Broken int64         // live keys that break it
-	Unused int64         // enabled keys that it lets be disabled by themselves
-	New    int64         // keys that the change concerns
-	Keys   []Key         // the newest of those
+	Policy     apikey.Policy // as it would be
+	Broken     int64         // live keys that break it
+	BrokenAnew int64         // those of them that break a rule of it that they don't break today
+	Breaking   []Key         // the newest of BrokenAnew
+	Unused     int64         // enabled keys that have been idle for longer than it lets them be
+	UnusedAnew int64         // those of them that today's policy does not disable
+	Disabled   []Key         // the longest idle of Unused, if it disables them
 }
 
 // FillPolicyForm is the form as the stored policy fills it.
@@ -168,8 +170,9 @@ func departedWords(p apikey.Policy) string {
 	return "Their keys are flagged, and go on working"
 }
 
-func (m PolicyView) unusedPath() string {
-	return ListState{Filter: apikey.Filter{Status: apikey.Enabled, UnusedFor: int(m.Policy.UnusedAfter / apikey.Day)}}.Path()
+// unusedPath is the list of the enabled keys that have been idle for longer than a policy lets them be.
+func unusedPath(p apikey.Policy) string {
+	return ListState{Filter: apikey.Filter{Status: apikey.Enabled, UnusedFor: int(p.UnusedAfter / apikey.Day)}}.Path()
 }
 
 var breakingPath = ListState{Filter: apikey.Filter{BreaksPolicy: true}}.Path()
@@ -198,14 +201,40 @@ func unused(p apikey.Policy, k Key, now time.Time) string {
 	if k.StatusAt(now) != apikey.Enabled || !p.Unused(k.IdleSince, now) {
 		return ""
 	}
+	return idleDays(k, now)
+}
+
+func idleDays(k Key, now time.Time) string {
 	return ui.Count(int64(now.Sub(k.IdleSince)/apikey.Day), "day")
 }
 
-// reasons are what the change of a policy means for a key.
-func (m PolicyConfirmation) reasons(k Key) []string {
-	out := broken(m.Policy, k, m.Now)
-	if idle := unused(m.Policy, k, m.Now); idle != "" && m.Policy.DisableUnused {
-		out = append(out, "will be disabled, unused for "+idle)
+// breaks and idles say what the policy has against a key.
+func (m PolicyConfirmation) breaks(k Key) string {
+	return strings.Join(broken(m.Policy, k, m.Now), "; ")
+}
+func (m PolicyConfirmation) idles(k Key) string { return "unused for " + idleDays(k, m.Now) }
+
+// before says how many of the keys that break the policy do so today; empty for none.
+func (m PolicyConfirmation) before() string {
+	switch today := m.Broken - m.BrokenAnew; {
+	case today == 0:
+		return ""
+	case m.BrokenAnew == 0:
+		return ui.Plural(int(today), "It breaks today’s policy in the same way.", "They all break today’s policy in the same way.")
+	default:
+		return ui.Number(m.BrokenAnew) + " of them " + ui.Plural(int(m.BrokenAnew), "breaks", "break") + " a rule that is new or stricter; " +
+			ui.Number(today) + ui.Plural(int(today), " breaks", " break") + " today’s policy in the same way."
 	}
-	return out
+}
+
+// disabledAnyway says how many of the keys that will be disabled today's policy disables as well; empty for none.
+func (m PolicyConfirmation) disabledAnyway() string {
+	switch today := m.Unused - m.UnusedAnew; {
+	case today == 0:
+		return ""
+	case m.UnusedAnew == 0:
+		return "Today’s policy disables " + ui.Plural(int(today), "it", "them") + " as well."
+	default:
+		return "Today’s policy disables " + ui.Number(today) + " of them as well."
+	}
 }

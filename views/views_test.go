@@ -132,7 +132,7 @@ func pages(role account.Role) map[string]templ.Component {
 		"keep scope":      DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
 		"policy":          PolicyPage(PolicyView{Page: p, Policy: strictPolicy, Broken: 3, Unused: 1}),
 		"edit policy":     EditPolicy(PolicyForm{Page: p, Return: hostile, LongestDays: hostile, DefaultDays: hostile, GraceSeconds: hostile, UnusedDays: hostile, Problems: wrong}),
-		"confirm policy":  ConfirmPolicy(PolicyConfirmation{PolicyForm: PolicyForm{Page: p, Return: hostile, LongestDays: hostile, GraceSeconds: "5400"}, Policy: strictPolicy, Broken: 30, Unused: 2, New: 30, Keys: someKeys()}),
+		"confirm policy":  ConfirmPolicy(PolicyConfirmation{PolicyForm: PolicyForm{Page: p, Return: hostile, LongestDays: hostile, GraceSeconds: "5400"}, Policy: strictPolicy, Broken: 30, BrokenAnew: 28, Breaking: someKeys(), Unused: 22, UnusedAnew: 1, Disabled: someKeys()}),
 		"key, judged":     KeyPage(KeyDetail{Page: p, Policy: strictPolicy, Key: someKey(apikey.Enabled), Days: 30}),
 		"docs":            APIDocsPage(someDocs(p)),
 		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),

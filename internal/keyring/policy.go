@@ -42,12 +42,13 @@ type PolicyDraft struct {
 	Confirmed        bool // also when live keys come to break it
 }
 
-// shownBreaches is how many keys are named before a policy is saved that they break.
+// shownBreaches is how many keys of a kind are named before a policy is saved: of those that it will disable, and of those
+// that come to break it.
 const shownBreaches = 20
 
 // ChangePolicy changes what the organisation asks of its keys, and changes no key. If live keys come to break it, or to be
-// disabled by themselves, nothing is saved until the draft is confirmed: asked is what has to be confirmed, its New above
-// 0. No key is issued, edited or rotated between that judgement and the change: each waits for the policy. A draft that
+// disabled by themselves, nothing is saved until the draft is confirmed: asked, which then Concerns some, is what has to be
+// confirmed. No key is issued, edited or rotated between that judgement and the change: each waits for the policy. A draft that
 // asks for what is in force already has nothing to do, whatever its version. Errors: input.Problems (longestDays,
 // defaultDays, graceSeconds, unusedDays), ErrStale when somebody else changed the policy since the version that the draft
 // began with.
@@ -72,7 +73,7 @@ func (r *Keyring) ChangePolicy(ctx context.Context, actor account.Actor, draft P
 		}
 		asked = Breach{}
 		if !draft.Confirmed {
-			if asked, err = tx.Breach(before, next, shownBreaches); err != nil || asked.New > 0 {
+			if asked, err = tx.Breach(before, next, shownBreaches); err != nil || asked.Concerns() {
 				return nil, err
 			}
 		}

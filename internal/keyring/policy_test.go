@@ -68,7 +68,7 @@ func TestAPolicyIsAskedForInDays(t *testing.T) {
 	form, stale := h.policyDraft(change), h.policyDraft(change)
 	stale.DefaultDays = "2"
 	for _, again := range []keyring.PolicyDraft{form, form, h.policyDraft(change)} { // from the second time on nothing is left to do
-		if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, again); err != nil || asked.New != 0 {
+		if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, again); err != nil || asked.Concerns() {
 			t.Fatal(asked, err)
 		}
 	}
@@ -100,29 +100,29 @@ func TestAPolicyThatKeysBreakIsSavedOnlyWhenConfirmed(t *testing.T) {
 	fine := h.issue(h.org.Admin, keyring.KeyDraft{Name: "fine", Scopes: []string{"read:chat"}, IPAllowlist: []string{"192.0.2.1"}})
 	strict := h.policyDraft(func(d *keyring.PolicyDraft) { d.RequireAllowlist = true })
 	_, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, strict)
-	if err != nil || asked.New != 22 || asked.Broken != 22 || len(asked.Keys) != 20 || asked.Keys[0].Name != "bare 21" {
-		t.Fatalf("%d, %d, %d shown, %v", asked.New, asked.Broken, len(asked.Keys), err)
+	if err != nil || asked.BrokenAnew != 22 || asked.Broken != 22 || len(asked.Breaking) != 20 || asked.Breaking[0].Name != "bare 21" || asked.Unused != 0 || len(asked.Disabled) != 0 {
+		t.Fatalf("%d, %d, %d shown, %v", asked.BrokenAnew, asked.Broken, len(asked.Breaking), err)
 	}
 	if p, _ := h.Policy(t.Context(), h.org.Owner); p.Version != 1 || p.RequireAllowlist {
 		t.Fatalf("it was saved: %+v", p)
 	}
 	strict.Confirmed = true
-	if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, strict); err != nil || asked.New != 0 {
+	if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, strict); err != nil || asked.Concerns() {
 		t.Fatal(asked, err)
 	}
 	policy, err := h.Policy(t.Context(), h.org.Support)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if breach, err := h.Breach(t.Context(), h.org.Support, policy); err != nil || breach.Broken != 22 || breach.New != 0 {
+	if breach, err := h.Breach(t.Context(), h.org.Support, policy); err != nil || breach.Broken != 22 || breach.Concerns() {
 		t.Errorf("%+v, %v", breach, err)
 	}
 	// Those that break it already are no reason to ask again; those that it will disable are.
-	if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, h.policyDraft(func(d *keyring.PolicyDraft) { d.UnusedDays = "50" })); err != nil || asked.New != 0 {
-		t.Errorf("flagging unused keys asks: %d, %v", asked.New, err)
+	if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, h.policyDraft(func(d *keyring.PolicyDraft) { d.UnusedDays = "50" })); err != nil || asked.Concerns() {
+		t.Errorf("flagging unused keys asks: %+v, %v", asked, err)
 	}
-	if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, h.policyDraft(func(d *keyring.PolicyDraft) { d.DisableUnused = true })); err != nil || asked.New != 22 || asked.Unused != 22 {
-		t.Errorf("disabling unused keys asks about %d, %v", asked.New, err)
+	if _, asked, err := h.ChangePolicy(t.Context(), h.org.Owner, h.policyDraft(func(d *keyring.PolicyDraft) { d.DisableUnused = true })); err != nil || asked.UnusedAnew != 22 || asked.Unused != 22 || asked.BrokenAnew != 0 || len(asked.Breaking) != 0 || len(asked.Disabled) != 20 {
+		t.Errorf("disabling unused keys asks about %d, shows %d, %v", asked.UnusedAnew, len(asked.Disabled), err)
 	}
 	page, err := h.Keys(t.Context(), h.org.Owner, apikey.Filter{}, apikey.Newest, "", 50)
 	if err != nil || len(page.Rows) != 23 || page.Rows[0].ID != fine.ID {
