@@ -235,8 +235,8 @@ var factLabels = []struct{ name, label string }{
 	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"for", "Signed in with"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
 	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"}, {"endedAt", "Ended"}, {"retired", "Retired"},
 	{"sessionsEnded", "Sessions ended"}, {"password", "Password"}, {"invitedBy", "Invited by"}, {"defaultThreshold", "Default threshold"},
-	{"longestLifetimeDays", "Longest lifetime (days)"}, {"defaultLifetimeDays", "Default lifetime (days)"}, {"longestGraceSeconds", "Longest grace period (seconds)"},
-	{"requireAllowlist", "IP allowlist required"}, {"requireWorkspace", "Workspace required"}, {"unusedDays", "Unused after (days)"},
+	{"longestLifetimeDays", "Longest lifetime"}, {"defaultLifetimeDays", "Default lifetime"}, {"longestGraceSeconds", "Longest grace period"},
+	{"requireAllowlist", "IP allowlist required"}, {"requireWorkspace", "Workspace required"}, {"unusedDays", "Unused after"},
 	{"disableUnused", "Unused keys are disabled"}, {"disableDeparted", "Keys of who has left are disabled"},
 }
 
@@ -261,8 +261,7 @@ func fieldChanges(e audit.Event, names map[string]keyring.Named) []views.FieldCh
 		}
 	}
 	for _, fact := range factLabels {
-		label, _, _ := strings.Cut(fact.label, " (") // of a number with a unit, which stands beside each value
-		add(fact.name, label)
+		add(fact.name, fact.label)
 	}
 	for _, name := range slices.Sorted(maps.Keys(told)) {
 		label := name
