@@ -46,7 +46,7 @@ func TestWhoOwnsWhatIsSeenAndSettled(t *testing.T) {
 			p.WaitFor(`[role=status]:text("3 keys of Admin belong to Owner now.")`)
 
 			p.Goto("/key-owners?sort=name")
-			p.Click(`tr:has(a[title="` + org.Owner.Email + `"]) td.more button`)
+			p.Click(`tr:has([title="` + org.Owner.Email + `"]) td.more button`)
 			p.Click(`[popover] a:text("Revoke all keys")`)
 			p.WaitFor(`button:text("Revoke 3 keys")`)
 			p.Click("#dialog button[type=submit]")
