@@ -83,6 +83,12 @@ func (h *handler) fail(err error, c echo.Context) {
 			failure.Back = asTyped(c.Request()) // to try again, with what was typed
 		}
 	}
+	switch failure.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict:
+		if forMembers(c) {
+			failure.Back = startOver(c, failure.Status)
+		}
+	}
 	if failure.Status == http.StatusServiceUnavailable {
 		failure.RetryAt = h.keyring.Now().Add(retryAfter)
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))

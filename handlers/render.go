@@ -11,6 +11,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
+	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/static"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -62,6 +63,21 @@ func wantedFragment(r *http.Request) string {
 		return ""
 	}
 	return id
+}
+
+// startOver is where somebody goes on whose request was refused for what it asked: the page that they are on, without its
+// query. "" when that would be refused again.
+func startOver(c echo.Context, status int) string {
+	request := c.Request()
+	if here, err := url.Parse(request.Header.Get("HX-Current-URL")); err == nil && here.Path != "" {
+		return apikey.Redact(here.EscapedPath())
+	}
+	same := request.Method == http.MethodGet && request.URL.RawQuery == ""
+	gone := status == http.StatusNotFound && (request.Method == http.MethodPost || strings.Contains(c.Path(), ":"))
+	if same || gone {
+		return ""
+	}
+	return apikey.Redact(request.URL.EscapedPath())
 }
 
 // goTo sends the browser to another page: htmx is told to leave this one, where a redirect would be swapped in.

@@ -67,3 +67,29 @@ func TestBrowsersFindTheMarkByItsUsualName(t *testing.T) {
 		t.Errorf("%d %s", got.status, got.location)
 	}
 }
+
+// What was refused for what it asked has a way on that is not refused again.
+func TestRefusalLeadsBackToThePage(t *testing.T) {
+	s := newSite(t)
+	admin := s.as(s.org.Admin)
+	here := map[string]string{"HX-Request": "true", "HX-Target": "section#keys", "HX-Current-URL": "http://127.0.0.1/members?q=x"}
+	again := func(path string) string { return `href="` + path + `">Open the page again` }
+	for _, c := range []struct {
+		path   string
+		header map[string]string
+		leads  string
+	}{
+		{views.KeysPath + "?sort=x", nil, again(views.KeysPath)},
+		{views.KeysPath + "?owner=x", nil, again(views.KeysPath)},
+		{views.KeysPath + "?sort=x", here, again(views.MembersPath)},
+		{views.KeyPath("x") + "/edit", here, again(views.MembersPath)},
+		{views.KeyPath("x") + "/edit?return=/", nil, ""},
+		{views.KeyPath("x"), nil, ""},
+		{"/nowhere?x=1", nil, ""},
+	} {
+		got := admin.send(http.MethodGet, c.path, nil, c.header)
+		if !strings.Contains(got.body, c.leads) || c.leads == "" && strings.Contains(got.body, "Open the page again") || !strings.Contains(got.body, "data-close") {
+			t.Errorf("%s: %d %s", c.path, got.status, got.body)
+		}
+	}
+}

@@ -71,5 +71,5 @@ type Failure struct {
 	Roles     []account.Role   // 403: the roles it takes
 	Ask       []account.Person // 403: whom to ask
 	RetryAt   time.Time        // 503: when to try again; zero when not known
-	Back      string           // where "Try again" leads, a path of our own; empty for the start
+	Back      string           // the page to open again, a path of our own; empty for the start
 }

@@ -55,9 +55,15 @@ func (m Failure) rolesWords() string {
 	return strings.Join(labels, "")
 }
 
-// again says whether asking once more may help.
-func (m Failure) again() bool {
-	return m.Status == http.StatusServiceUnavailable || m.Status == http.StatusInternalServerError
+// again is the label of the way on; "" for none.
+func (m Failure) again() string {
+	switch {
+	case m.Status == http.StatusServiceUnavailable || m.Status == http.StatusInternalServerError:
+		return "Try again"
+	case m.Back != "":
+		return "Open the page again"
+	}
+	return ""
 }
 
 func (m Failure) back() string {
