@@ -15,13 +15,12 @@ import (
 // readKeyOwnerState reads the list's address; errList for what no link of ours says.
 func readKeyOwnerState(c echo.Context) (views.KeyOwnerState, error) {
 	var state views.KeyOwnerState
-	var search error
 	var known bool
-	state.Search, search = input.Line(c.QueryParam("q"))
+	state.Search = input.Search(c.QueryParam("q"))
 	state.Left, known = ticked(c.QueryParam("left"))
 	sort := c.QueryParam("sort")
 	state.ByName = sort == "name"
-	if search != nil || !known || sort != "" && !state.ByName || len(state.Search) > 300 {
+	if !known || sort != "" && !state.ByName {
 		return state, errList
 	}
 	return state, nil

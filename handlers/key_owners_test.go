@@ -39,7 +39,7 @@ func TestEachNumberOfAnOwnerLeadsToTheKeysThatItCounts(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]int{
-		"?q=ADMIN": 200, "?left=1&sort=name": 200, "?sort=x": 400, "?left=2": 400, "?cursor=x": 400, "?q=%E2%80%AE": 400, "?q=" + strings.Repeat("x", 301): 400,
+		"?q=ADMIN": 200, "?left=1&sort=name": 200, "?sort=x": 400, "?left=2": 400, "?cursor=x": 400,
 	} {
 		if got := b.get(views.KeyOwnersPath + path); got.status != want {
 			t.Errorf("%s: %d", path, got.status)

@@ -127,8 +127,7 @@ func readListState(c echo.Context) (views.ListState, error) {
 		Environment: apikey.Environment(c.QueryParam("environment")), Scope: c.QueryParam("scope"),
 		ProfileID: c.QueryParam("profile"), WorkspaceID: c.QueryParam("workspace"), ProcessID: c.QueryParam("process"),
 	}}
-	var search error
-	state.Search, search = input.Line(c.QueryParam("q"))
+	state.Search = input.Search(c.QueryParam("q"))
 	var known, sizeKnown, expiresKnown, unusedKnown bool
 	state.Sort, known = apikey.ParseSort(c.QueryParam("sort"))
 	state.Size, sizeKnown = smallNumber(c.QueryParam("size"), 100)
@@ -141,7 +140,7 @@ func readListState(c echo.Context) (views.ListState, error) {
 	state.Live, liveKnown = ticked(c.QueryParam("live"))
 	state.Orphaned, orphanedKnown = ticked(c.QueryParam("orphaned"))
 	state.BreaksPolicy, breakingKnown = ticked(c.QueryParam("breaking"))
-	if search != nil || !liveKnown || !orphanedKnown || !breakingKnown || !known || !sizeKnown || !expiresKnown || !unusedKnown || len(state.Search) > 300 ||
+	if !liveKnown || !orphanedKnown || !breakingKnown || !known || !sizeKnown || !expiresKnown || !unusedKnown ||
 		!slices.Contains(views.PageSizes, state.Size) ||
 		state.Status != "" && !slices.Contains(apikey.Statuses, state.Status) ||
 		state.Environment != "" && !slices.Contains(apikey.Environments, state.Environment) {

@@ -18,10 +18,8 @@ import (
 const membersAtOnce = 50
 
 func (h *handler) membersPage(c echo.Context) error {
-	state := views.MemberState{Role: account.Role(c.QueryParam("role")), Status: c.QueryParam("status")}
-	var err error
-	state.Search, err = input.Line(c.QueryParam("q"))
-	if err != nil || len(state.Search) > 300 || state.Role != "" && !slices.Contains(account.Roles, state.Role) {
+	state := views.MemberState{Search: input.Search(c.QueryParam("q")), Role: account.Role(c.QueryParam("role")), Status: c.QueryParam("status")}
+	if state.Role != "" && !slices.Contains(account.Roles, state.Role) {
 		return errList
 	}
 	filter := account.MemberFilter{Search: state.Search, Role: state.Role}

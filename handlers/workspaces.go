@@ -52,9 +52,9 @@ func ofWorkspace(handle placeHandler) func(*handler, echo.Context) error {
 }
 
 func (h *handler) processesPage(c echo.Context) error {
-	search, err := input.Line(c.QueryParam("q"))
+	search := input.Search(c.QueryParam("q"))
 	archived, known := ticked(c.QueryParam("archived"))
-	if err != nil || !known || len(search) > 300 {
+	if !known {
 		return errList
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)

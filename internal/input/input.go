@@ -73,6 +73,25 @@ func Line(text string) (string, error) {
 	return text, nil
 }
 
+// maxSearch is longer than any name, e-mail address or id, in characters.
+const maxSearch = 300
+
+// Search cleans what somebody looks for. It is compared and not kept, so nothing is refused: what shows nothing goes, and
+// what is too long for anything to match is cut.
+func Search(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if invisible(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(text, ""))
+	text = norm.NFC.String(strings.TrimSpace(text))
+	if cut := []rune(text); len(cut) > maxSearch {
+		text = string(cut[:maxSearch])
+	}
+	return text
+}
+
 // unseen are the characters that show nothing: control and format characters, line and paragraph separators, those
 // that Unicode lets a font ignore, and non-characters. U+200D, which joins emoji, is a format character too and stays
 // out: a name is for telling keys apart.

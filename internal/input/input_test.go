@@ -2,6 +2,7 @@ package input
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -18,6 +19,14 @@ func TestLineIsCleanedOrRefused(t *testing.T) {
 	for _, bad := range []string{"a\x00b", "a\nb", "a\u202eb", "a\u200bb", "a\u2028b", "\xff", "a\x7fb", "a\u0085b", "\ufeffa", "\u2800\u3164", "\uffa0", "a\u034f", "\u17b4", "\U000e0100", "\uffff"} {
 		if got, err := Line(bad); err == nil {
 			t.Errorf("%q was taken as %q", bad, got)
+		}
+	}
+}
+
+func TestSearchRefusesNothing(t *testing.T) {
+	for text, want := range map[string]string{" a b ": "a b", "\u200ba\u202eb\n": "ab", "\u200b\ufeff": "", "\xff": "", "e\u0301": "é", "❤️": "❤️", strings.Repeat("語", 10_000): strings.Repeat("語", maxSearch)} {
+		if got := Search(text); got != want {
+			t.Errorf("%.30q is %.30q", text, got)
 		}
 	}
 }
