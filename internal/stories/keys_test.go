@@ -69,6 +69,9 @@ func lifeOfAKey(t *testing.T, scripts bool, options ...browsertest.Option) {
 	said := func(words string) {
 		t.Helper()
 		p.WaitFor(`[role=status]:text("` + words + `")`)
+		if scripts {
+			p.WaitFor(`#announce:text("` + words + `")`)
+		}
 	}
 
 	choose("Edit")

@@ -203,6 +203,7 @@ document.addEventListener("htmx:before:request", () => outage(false))
 localise(document)
 countPicks()
 find("[data-problems]")?.focus()
+announce(find("main > [role=status]")?.textContent.trim()) // what a page begins with counts as no news
 
 // A year of which a digit was typed is no day to look for yet.
 document.addEventListener("change", (event) => {
