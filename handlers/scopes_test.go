@@ -78,6 +78,9 @@ func TestAScopeLivesItsLifeInForms(t *testing.T) {
 		if want := map[string]int{http.MethodGet: 200, http.MethodPost: 409}[ask]; got.status != want || !strings.Contains(got.body, "Retire it instead") {
 			t.Errorf("%s of a scope that a key holds: %d", ask, got.status)
 		}
+		if link := `href="/account/api-keys?scope=read%3Ainvoices"`; ask == http.MethodGet && !strings.Contains(got.body, link) {
+			t.Errorf("the keys that hold a scope are not to be found: no %s", link)
+		}
 	}
 	if got := owner.post("/scopes/read:api-keys/delete", url.Values{}); got.status != 409 || !strings.Contains(got.body, "own API asks for this scope") {
 		t.Errorf("a scope of the API: %d", got.status)

@@ -182,6 +182,9 @@ func TestPlaceInUseIsArchivedInstead(t *testing.T) {
 			t.Errorf("%s: archiving again: %d", path, got.status)
 		}
 	}
+	if body := admin.get(views.ProcessPath(p.ID)).body; !strings.Contains(body, "no program can issue keys") || strings.Contains(body, "curl") {
+		t.Error("the page of an archived process shows how programs issue keys for it")
+	}
 	if got := admin.post("/processes/"+p.ID+"/restore", url.Values{}); got.status != http.StatusConflict || !strings.Contains(got.body, "Restore the workspace") {
 		t.Errorf("restoring a process of an archived workspace: %d", got.status)
 	}
