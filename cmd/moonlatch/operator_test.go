@@ -69,8 +69,8 @@ func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	issue := []string{"key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", "CI", "--scope", "read:chat"}
-	refused := moonlatch(t, env, "", issue...).expect(t, exitUsage, "--allow: Your organisation's keys need an IP allowlist")
-	if !strings.Contains(refused.stderr, "--workspace: Your organisation's keys belong to a workspace") {
+	refused := moonlatch(t, env, "", issue...).expect(t, exitUsage, "--allow: Your organisation’s keys need an IP allowlist")
+	if !strings.Contains(refused.stderr, "--workspace: Your organisation’s keys belong to a workspace") {
 		t.Error(refused.stderr)
 	}
 	issue = append(issue, "--workspace", "support DESK", "--allow", "192.0.2.1", "--allow", "198.51.100.0/24")

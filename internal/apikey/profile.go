@@ -132,7 +132,7 @@ func CheckDescription(text string) error {
 // CheckCategoryName returns the sentence to show beside a category's name that may not be used.
 func CheckCategoryName(name string) error {
 	if name == "" {
-		return say("Enter the category's name.")
+		return say("Enter the category’s name.")
 	}
 	return checkText("names are shown", name, MaxCategoryName)
 }

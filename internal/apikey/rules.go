@@ -73,7 +73,7 @@ func (p Policy) Broken(k Key) []Rule {
 // empty before there was the rule may stay so: before is the list that an edit began with, and nil for a new key.
 func (p Policy) CheckAllowlist(list []netip.Prefix, before *[]netip.Prefix) error {
 	if p.RequireAllowlist && len(list) == 0 && (before == nil || len(*before) > 0) {
-		return say("Your organisation's keys need an IP allowlist. Enter the addresses that this one is used from.")
+		return say("Your organisation’s keys need an IP allowlist. Enter the addresses that this one is used from.")
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func (p Policy) CheckAllowlist(list []netip.Prefix, before *[]netip.Prefix) erro
 // A process brings its workspace with it.
 func (p Policy) CheckWorkspace(workspaceID, processID string) error {
 	if p.RequireWorkspace && workspaceID == "" && processID == "" {
-		return say("Your organisation's keys belong to a workspace. Choose one, or a process.")
+		return say("Your organisation’s keys belong to a workspace. Choose one, or a process.")
 	}
 	return nil
 }
@@ -146,7 +146,7 @@ var scopeName = regexp.MustCompile(`^[a-z][a-z0-9-]*:[a-z][a-z0-9-]*$`)
 func CheckScopeName(name string) error {
 	switch {
 	case name == "":
-		return say("Enter the scope's name, as verb:resource, like read:invoices.")
+		return say("Enter the scope’s name, as verb:resource, like read:invoices.")
 	case !scopeName.MatchString(name):
 		return say("Write it as verb:resource, like read:invoices: small letters, digits and hyphens, each part beginning with a letter.")
 	case len(name) > MaxScopeName:
@@ -220,12 +220,12 @@ func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Tim
 	}
 	last := createdAt.Add(policy.LongestLifetime)
 	if !last.After(now) {
-		return time.Time{}, say("Your organisation's keys live for at most %d days, and this one is older already. Rotate it, or leave its end as it is.",
+		return time.Time{}, say("Your organisation’s keys live for at most %d days, and this one is older already. Rotate it, or leave its end as it is.",
 			int(policy.LongestLifetime/Day))
 	}
 	if at.After(last) {
-		return time.Time{}, say("Your organisation's keys live for at most %d days. Choose %s or earlier.",
-			int(policy.LongestLifetime/Day), lastDay(last).Format(time.DateOnly))
+		return time.Time{}, say("Your organisation’s keys live for at most %d days. Choose %s or earlier.",
+			int(policy.LongestLifetime/Day), lastDay(last).Format("2 January 2006"))
 	}
 	return at, nil
 }

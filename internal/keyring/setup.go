@@ -52,7 +52,7 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 	}
 	problems := input.Problems{}
 	owner := account.Person{ID: uuid.Must(uuid.NewV7()).String(), Role: account.Owner}
-	organisation, err := readLabel(draft.Organisation, "Enter the organisation's name.")
+	organisation, err := readLabel(draft.Organisation, "Enter the organisation’s name.")
 	problems.Add("organisation", err)
 	owner.Name, err = readLabel(draft.Name, "Enter your name.")
 	problems.Add("name", err)
