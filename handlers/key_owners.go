@@ -50,11 +50,7 @@ func (h *handler) ownedKeys(c echo.Context) (views.OwnedKeys, error) {
 		Page: h.page(c), Return: returnOr(c, views.KeyOwnersPath), Owner: owned.Owner,
 		Enabled: owned.Enabled, Disabled: owned.Disabled, InGrace: owned.InGrace, Requests: owned.Requests24h,
 	}
-	for _, k := range owned.Busiest {
-		key := keyView(k.KeyRow)
-		key.Requests24h = k.Requests24h
-		model.Busiest = append(model.Busiest, key)
-	}
+	model.Busiest = usedKeys(owned.Busiest)
 	return model, err
 }
 

@@ -151,11 +151,15 @@ func (h *handler) changeStatuses(c echo.Context, change apikey.Change) error {
 // keysInUse are the keys with these ids, with what would break without them.
 func (h *handler) keysInUse(c echo.Context, ids []string) ([]views.Key, error) {
 	found, err := h.keyring.KeysInUse(c.Request().Context(), actorOf(c), ids)
-	var keys []views.Key
-	for _, k := range found {
+	return usedKeys(found), err
+}
+
+func usedKeys(keys []keyring.KeyInUse) []views.Key {
+	var out []views.Key
+	for _, k := range keys {
 		key := keyView(k.KeyRow)
 		key.Requests24h = k.Requests24h
-		keys = append(keys, key)
+		out = append(out, key)
 	}
-	return keys, err
+	return out
 }

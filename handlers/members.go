@@ -113,12 +113,13 @@ func (h *handler) leaverForm(c echo.Context, status account.Status) (views.Membe
 	if err != nil {
 		return form, err
 	}
-	owned, err := h.ownedKeys(c)
+	ctx, actor := c.Request().Context(), actorOf(c)
+	busiest, err := h.keyring.BusiestKeys(ctx, actor, form.Member.ID)
 	if err != nil {
 		return form, err
 	}
-	form.Busiest = owned.Busiest
-	policy, err := h.keyring.Policy(c.Request().Context(), actorOf(c))
+	form.Busiest = usedKeys(busiest)
+	policy, err := h.keyring.Policy(ctx, actor)
 	if err != nil {
 		return form, err
 	}
@@ -126,7 +127,7 @@ func (h *handler) leaverForm(c echo.Context, status account.Status) (views.Membe
 	for _, fate := range keyring.FatesOfKeys(policy) {
 		form.KeyChoices = append(form.KeyChoices, string(fate))
 	}
-	form.Heirs, err = h.keyring.KeyHolders(c.Request().Context(), actorOf(c))
+	form.Heirs, err = h.keyring.KeyHolders(ctx, actor)
 	return form, err
 }
 

@@ -27,12 +27,14 @@ type UsageBatch struct {
 }
 
 // AddUsage adds to what is known of keys' use, whichever organisation they are of, and to the sum that each organisation
-// has of all its keys, which outlives them. Counts are added up; the last use is replaced by a later one only. A batch whose number the replica has used before is counted already and left alone.
-// Like a cookie's data it is bookkeeping and not audited.
+// has of all its keys, which outlives them. Counts are added up; the last use is replaced by a later one only. A batch whose
+// number the replica has used before is counted already and left alone. Like a cookie's data it is bookkeeping and not
+// audited.
 //
 // It is one statement, all or nothing. It locks the keys in the order of their ids, and the organisations' hours in that of
-// theirs, so that no two wait for each other crosswise. Keys that were deleted, or are being deleted at this moment, are skipped: it waits for no change to a key,
-// and of the changes only a deletion waits for it. 1000 counts take a small fraction of the store's time limit.
+// theirs, so that no two wait for each other crosswise. Keys that were deleted, or are being deleted at this moment, are
+// skipped: it waits for no change to a key, and of the changes only a deletion waits for it. 1000 counts take a small
+// fraction of the store's time limit.
 func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
 	counts := batch.Counts
 	if len(counts) == 0 {

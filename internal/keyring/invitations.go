@@ -137,13 +137,17 @@ func (r *Keyring) WithdrawInvitation(ctx context.Context, actor account.Actor, i
 	var gone Invitation
 	err = r.store.Mutate(ctx, actor, account.WithdrawInvite, func(tx *store.Tx) ([]audit.Change, error) {
 		gone, err = tx.DeleteInvitation(id)
-		return []audit.Change{withdrawn(gone)}, err
+		return withdrawn(gone), err
 	})
 	return gone, err
 }
 
-func withdrawn(i Invitation) audit.Change {
-	return audit.Change{Action: account.WithdrawInvite, Subject: invitationSubject(i), Before: invitationFacts(i)}
+func withdrawn(gone ...Invitation) []audit.Change {
+	var out []audit.Change
+	for _, i := range gone {
+		out = append(out, audit.Change{Action: account.WithdrawInvite, Subject: invitationSubject(i), Before: invitationFacts(i)})
+	}
+	return out
 }
 
 // withdrawAll makes every link void that a member made who is no active owner any more: nobody comes back, or lets others
@@ -151,21 +155,17 @@ func withdrawn(i Invitation) audit.Change {
 func withdrawAll(tx *store.Tx, p account.Person) (changes []audit.Change, worked int, err error) {
 	gone, err := tx.DeleteInvitationsBy(p.ID)
 	for _, i := range gone {
-		changes = append(changes, withdrawn(i))
 		if i.ExpiresAt.After(tx.Now()) {
 			worked++
 		}
 	}
-	return changes, worked, err
+	return withdrawn(gone...), worked, err
 }
 
 // withdrawOwn makes the link void to the address of somebody who came in without it, or goes: it would let them in again.
-func withdrawOwn(tx *store.Tx, p account.Person) (changes []audit.Change, err error) {
+func withdrawOwn(tx *store.Tx, p account.Person) ([]audit.Change, error) {
 	gone, err := tx.DeleteInvitationsTo(p.Email)
-	for _, i := range gone {
-		changes = append(changes, withdrawn(i))
-	}
-	return changes, err
+	return withdrawn(gone...), err
 }
 
 // InvitationFor returns what a link invites to, for whoever holds its token; ErrInvitation when it does not work any more.

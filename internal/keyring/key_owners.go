@@ -48,13 +48,21 @@ func (r *Keyring) OwnedKeys(ctx context.Context, actor account.Actor, id string)
 	if o.LiveKeys, err = r.store.LiveKeysOf(ctx, actor.OrgID, o.Owner.ID); err != nil {
 		return o, err
 	}
-	ids, err := r.store.BusiestKeys(ctx, actor.OrgID, o.Owner.ID, r.store.Now().Add(-apikey.Day), busiestShown)
-	if err != nil {
-		return o, err
-	}
-	o.Busiest, err = r.KeysInUse(ctx, actor, ids)
-	slices.SortStableFunc(o.Busiest, func(a, b KeyInUse) int { return cmp.Compare(b.Requests24h, a.Requests24h) })
+	o.Busiest, err = r.BusiestKeys(ctx, actor, o.Owner.ID)
 	return o, err
+}
+
+// BusiestKeys are those of a member's live keys that most requests of the last 24 hours came with, the first first.
+func (r *Keyring) BusiestKeys(ctx context.Context, actor account.Actor, id string) ([]KeyInUse, error) {
+	ids, err := one(ctx, actor, account.ReadKeys, id, func(ctx context.Context, orgID, id string) ([]string, error) {
+		return r.store.BusiestKeys(ctx, orgID, id, r.store.Now().Add(-apikey.Day), busiestShown)
+	})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := r.KeysInUse(ctx, actor, ids)
+	slices.SortStableFunc(keys, func(a, b KeyInUse) int { return cmp.Compare(b.Requests24h, a.Requests24h) })
+	return keys, err
 }
 
 // OwnersChange is what became of a member's live keys.

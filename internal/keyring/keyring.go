@@ -96,10 +96,18 @@ func reference(field string, id *string) error {
 	}
 	known, err := canonical(*id)
 	if err != nil {
-		return MissingError{Field: field}
+		return missing(err, field)
 	}
 	*id = known
 	return nil
+}
+
+// missing names the field of what is not there; any other error stays what it is.
+func missing(err error, field string) error {
+	if errors.Is(err, ErrNotFound) {
+		return MissingError{Field: field}
+	}
+	return err
 }
 
 // canonicalList does the same for a list of ids.

@@ -518,14 +518,7 @@ func (r *Keyring) DeleteKey(ctx context.Context, actor account.Actor, id string)
 
 // Key returns one key.
 func (r *Keyring) Key(ctx context.Context, actor account.Actor, id string) (KeyRow, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return KeyRow{}, err
-	}
-	id, err := canonical(id)
-	if err != nil {
-		return KeyRow{}, err
-	}
-	return r.store.KeyByID(ctx, actor.OrgID, id)
+	return one(ctx, actor, account.ReadKeys, id, r.store.KeyByID)
 }
 
 // KeyPage is a part of the list of keys.
@@ -657,8 +650,5 @@ func (r *Keyring) KeyHistory(ctx context.Context, actor account.Actor, id string
 
 // Catalogue returns what a key can be given.
 func (r *Keyring) Catalogue(ctx context.Context, actor account.Actor) (Catalogue, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return Catalogue{}, err
-	}
-	return r.store.Catalogue(ctx, actor.OrgID)
+	return seen(actor, account.ReadKeys, func() (Catalogue, error) { return r.store.Catalogue(ctx, actor.OrgID) })
 }

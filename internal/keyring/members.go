@@ -21,7 +21,7 @@ const MostCounted = store.MostCounted
 var (
 	// ErrLastOwner says that the organisation would be left without an active owner.
 	ErrLastOwner = errors.New("an organisation always keeps one owner")
-	// ErrMemberState says that somebody was removed, or is not suspended, and so can't be changed like this.
+	// ErrMemberState says that somebody was removed, or is not what they were seen to be, and so can't be changed like this.
 	ErrMemberState = errors.New("the member's status does not allow this change")
 )
 
@@ -51,30 +51,19 @@ func (r *Keyring) MemberSessions(ctx context.Context, actor account.Actor, id st
 
 // KeyOwners lists the members who own keys.
 func (r *Keyring) KeyOwners(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return nil, err
-	}
-	return r.store.KeyOwners(ctx, actor.OrgID)
+	return seen(actor, account.ReadKeys, func() ([]account.Person, error) { return r.store.KeyOwners(ctx, actor.OrgID) })
 }
 
 // Person returns a member of the organisation.
 func (r *Keyring) Person(ctx context.Context, actor account.Actor, id string) (account.Person, error) {
-	if err := allow(actor, account.ReadKeys); err != nil {
-		return account.Person{}, err
-	}
-	id, err := canonical(id)
-	if err != nil {
-		return account.Person{}, err
-	}
-	return r.store.MemberByID(ctx, actor.OrgID, id)
+	return one(ctx, actor, account.ReadKeys, id, r.store.MemberByID)
 }
 
 // KeyHolders lists the active members whose role may hold keys: those whom a key can be transferred to.
 func (r *Keyring) KeyHolders(ctx context.Context, actor account.Actor) ([]account.Person, error) {
-	if err := allow(actor, account.TransferKey); err != nil {
-		return nil, err
-	}
-	return r.store.MembersWithRoles(ctx, actor.OrgID, account.RolesFor(account.IssueKey))
+	return seen(actor, account.TransferKey, func() ([]account.Person, error) {
+		return r.store.MembersWithRoles(ctx, actor.OrgID, account.RolesFor(account.IssueKey))
+	})
 }
 
 // Owners lists the organisation's owners, for whoever has to ask one.
@@ -207,10 +196,10 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 const errHeir = input.Sentence("Choose an active owner or admin of your organisation, other than the one who leaves.")
 
 // ChangeMember changes a member's role or status; whoever is suspended or removed is signed out everywhere, in the same
-// step, and their live keys are dealt with. Who was removed stays so, and removing them again does nothing. Errors: input.Problems (role, status, keys,
-// keysTo), ErrLastOwner, ErrMemberState for somebody who was removed or is not what they were, ErrStale for other keys than
-// were seen, ErrNotFound, ErrEntrust, and ErrForbidden also for
-// an actor who has just lost the role.
+// step, and their live keys are dealt with. Who was removed stays so, and removing them again does nothing. Errors:
+// input.Problems (role, status, keys, keysTo), ErrLastOwner, ErrMemberState for somebody who was removed or is not what they
+// were, ErrStale for other keys than were seen, ErrNotFound, ErrEntrust, and ErrForbidden also for an actor who has just lost
+// the role.
 func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id string, asked MemberEdit) (MemberChange, error) {
 	actions := asked.actions()
 	if len(actions) == 0 {

@@ -2,7 +2,6 @@ package keyring
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -270,8 +269,9 @@ func lockBoth(tx *store.Tx, id, target string) (profile apikey.Profile, err erro
 	for _, each := range ids {
 		if each == id {
 			profile, err = tx.LockProfile(id)
-		} else if _, err = tx.KeepProfile(target); errors.Is(err, ErrNotFound) {
-			err = MissingError{Field: "moveTo"}
+		} else {
+			_, err = tx.KeepProfile(target)
+			err = missing(err, "moveTo")
 		}
 		if err != nil {
 			return profile, err

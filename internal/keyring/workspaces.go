@@ -147,11 +147,8 @@ func (r *Keyring) CreateProcess(ctx context.Context, actor account.Actor, worksp
 	}
 	err = r.store.Mutate(ctx, actor, account.CreateProcess, func(tx *store.Tx) ([]audit.Change, error) {
 		workspace, err := tx.HoldWorkspace(workspaceID)
-		if errors.Is(err, ErrNotFound) {
-			err = MissingError{Field: "workspaceId"}
-		}
 		if err != nil {
-			return nil, err
+			return nil, missing(err, "workspaceId")
 		}
 		if err := reaches(tx, workspaceID, ""); err != nil {
 			return nil, err
@@ -332,12 +329,6 @@ func (r *Keyring) DeleteProcess(ctx context.Context, actor account.Actor, id str
 // MissingError for what is not there. Both stay as they are until the transaction ends.
 func takesKeys(tx *store.Tx, key apikey.Key) error {
 	problems := input.Problems{}
-	missing := func(err error, field string) error {
-		if errors.Is(err, ErrNotFound) {
-			return MissingError{Field: field}
-		}
-		return err
-	}
 	if key.WorkspaceID != "" {
 		workspace, err := tx.HoldWorkspace(key.WorkspaceID)
 		if err != nil {
