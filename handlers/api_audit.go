@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"encoding/hex"
 	"net/http"
 	"slices"
@@ -37,7 +38,7 @@ func (h *handler) apiListEvents(c echo.Context) error {
 
 func (h *handler) apiExportEvents(c echo.Context) error {
 	filter, err := readEventFilter(c, "format")
-	format, known := eventFormats[either(c.QueryParam("format"), "jsonl")]
+	format, known := eventFormats[cmp.Or(c.QueryParam("format"), "jsonl")]
 	if !known {
 		problems := input.ProblemsIn(err)
 		if problems == nil {
@@ -92,6 +93,6 @@ func auditEvent(e audit.Event) AuditEvent {
 		ID: e.ID, Seq: e.Seq, OrgID: e.OrgID, At: e.At, Action: string(e.Action), Actor: AuditActor{ID: orNull(e.ActorID), Email: e.Email, Role: string(e.Role)},
 		SessionID: orNull(e.SessionID), KeyID: orNull(e.KeyID), Address: orNull(e.Address), UserAgent: orNull(e.UserAgent),
 		Subject: AuditSubject{Kind: e.Subject.Kind, ID: e.Subject.ID, Name: e.Subject.Name},
-		Before:  jsontext.Value(either(e.Before, "null")), After: jsontext.Value(either(e.After, "null")), PrevHash: hex.EncodeToString(e.PrevHash), Hash: hex.EncodeToString(e.Hash),
+		Before:  jsontext.Value(cmp.Or(e.Before, "null")), After: jsontext.Value(cmp.Or(e.After, "null")), PrevHash: hex.EncodeToString(e.PrevHash), Hash: hex.EncodeToString(e.Hash),
 	}
 }

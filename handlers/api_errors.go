@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -61,7 +62,7 @@ func (h *handler) failProgram(c echo.Context, err error) {
 	if !known { // what the HTTP library itself refuses
 		answer = answers[http.StatusBadRequest]
 	}
-	said := Error{ErrorBody{Code: either(r.code, answer.code), Message: either(r.message, answer.message), Details: r.details}}
+	said := Error{ErrorBody{Code: cmp.Or(r.code, answer.code), Message: cmp.Or(r.message, answer.message), Details: r.details}}
 	header := c.Response().Header()
 	if r.retryAfter > 0 {
 		seconds := int(math.Ceil(r.retryAfter.Seconds()))
@@ -80,13 +81,6 @@ func (h *handler) failProgram(c echo.Context, err error) {
 		h.log.Error("an error could not be answered", "error", err, "request", requestID(c))
 		_ = c.JSONBlob(http.StatusInternalServerError, []byte(`{"error":{"code":"internal_error","message":"Something went wrong here."}}`)) // but never with a 200
 	}
-}
-
-func either(text, otherwise string) string {
-	if text != "" {
-		return text
-	}
-	return otherwise
 }
 
 // refusalOf says what an error means to a program. The table of meanings is the same as for people.

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -67,7 +68,7 @@ func (h *handler) forwardAuth(c echo.Context) error {
 	if asked.Scopes, asked.OrgID, err = narrowing(c.Request().URL.RawQuery); err != nil {
 		return err
 	}
-	key, err := h.goodKey(unhurried(c), either(shown.key, shown.token), asked)
+	key, err := h.goodKey(unhurried(c), cmp.Or(shown.key, shown.token), asked)
 	if err != nil {
 		return err
 	}

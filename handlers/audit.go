@@ -217,10 +217,10 @@ func meanwhile(thing string, past []audit.Event, names map[string]keyring.Named)
 		e := eventView(event, names)
 		said += e.Who + " changed " + thing + " meanwhile. "
 		for _, change := range e.Changes {
-			said += fmt.Sprintf("%s: “%s” became “%s”. ", change.Field, either(change.Before.Text, "nothing"), either(change.After.Text, "nothing"))
+			said += fmt.Sprintf("%s: “%s” became “%s”. ", change.Field, cmp.Or(change.Before.Text, "nothing"), cmp.Or(change.After.Text, "nothing"))
 		}
 	}
-	return input.Problems{"": either(said, "Somebody changed "+thing+" meanwhile. ") + "Saving replaces that."}
+	return input.Problems{"": cmp.Or(said, "Somebody changed "+thing+" meanwhile. ") + "Saving replaces that."}
 }
 
 // nameOf is what people call something by: of a member, the e-mail address.

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"os"
@@ -137,7 +138,7 @@ func TestChangesAtOnceLeaveNoForbiddenState(t *testing.T) {
 				outcomes[[2]int{one.status, other.status}]++
 				next := one.text("newKey", "id") + other.text("newKey", "id")
 				keyNow := here.with(secret).call(get, key+old.ID, nil)
-				nextNow := there.with(secret).call(get, key+either(next, "none"), nil)
+				nextNow := there.with(secret).call(get, key+cmp.Or(next, "none"), nil)
 				if wrong := race.judge(one, other, keyNow, nextNow); wrong != "" {
 					t.Fatalf("turn %d: %s\n%d %s\n%d %s\nthe key: %s\nits successor: %s", i, wrong, one.status, one.body, other.status, other.body, keyNow.body, nextNow.body)
 				}

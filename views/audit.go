@@ -1,6 +1,7 @@
 package views
 
 import (
+	"cmp"
 	"net/url"
 	"time"
 	"unicode"
@@ -269,18 +270,11 @@ func (m AuditLog) chips() []chip {
 	}
 	add(s.What, what, func(r *AuditState) { r.What = "" })
 	add(s.Actor, "By "+labelOf(m.actorOptions(), s.Actor), func(r *AuditState) { r.Actor = "" })
-	add(s.Subject, "About “"+orElse(m.SubjectName, shortID(s.Subject))+"”", func(r *AuditState) { r.Subject = "" })
-	add(s.Key, "Through the key “"+orElse(m.KeyName, shortID(s.Key))+"”", func(r *AuditState) { r.Key = "" })
+	add(s.Subject, "About “"+cmp.Or(m.SubjectName, shortID(s.Subject))+"”", func(r *AuditState) { r.Subject = "" })
+	add(s.Key, "Through the key “"+cmp.Or(m.KeyName, shortID(s.Key))+"”", func(r *AuditState) { r.Key = "" })
 	add(s.From, "From "+dayWords(s.From), func(r *AuditState) { r.From = "" })
 	add(s.To, "Until "+dayWords(s.To), func(r *AuditState) { r.To = "" })
 	return out
-}
-
-func orElse(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 func dayWords(day string) string {
