@@ -176,7 +176,7 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 		}
 		return actor, nil
 	case shown.token != "":
-		ctx, cancel := context.WithTimeout(c.Request().Context(), patience)
+		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
 		defer cancel()
 		return h.session(ctx, c, shown.token)
 	}

@@ -626,7 +626,7 @@ func TestSlowClientIsNoOutage(t *testing.T) {
 	go func() {
 		for _, part := range []string{`{"name":"slow",`, `"scopes":["read:chat"]}`} {
 			_, _ = io.WriteString(send, part)
-			time.Sleep(patience/2 + 200*time.Millisecond)
+			time.Sleep(requestTimeout/2 + 200*time.Millisecond)
 		}
 		_ = send.Close()
 	}()

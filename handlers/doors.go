@@ -18,7 +18,7 @@ import (
 func (h *handler) makeDoors() doors {
 	everywhere := []echo.MiddlewareFunc{
 		receive,
-		hurry,
+		limitTime,
 		ownRequestID,
 		middleware.RequestID(),
 		h.logRequests(),

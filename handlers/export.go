@@ -28,8 +28,9 @@ const (
 	exportKeysPath      = views.KeysExportPath
 	exportKeyOwnersPath = views.KeyOwnersExportPath
 	apiExportAuditPath  = "/v1/audit-events/export"
+	exportSuffix        = "/export" // of them all
 
-	exportTakes     = time.Hour        // at most, however patiently somebody reads it
+	exportTimeout   = time.Hour        // of a whole export, once its first batch is there
 	exportStalls    = 30 * time.Second // until the next chunk must have gone out: at exportPace a system's own buffers take 20 s to make room
 	exportChunk     = 32 << 10         // bytes
 	exportPatience  = 30 * time.Second // of waiting for whoever reads, after which they must keep the pace
@@ -98,6 +99,7 @@ func stream[T any](h *handler, c echo.Context, what string, f format[T], next ke
 	if err := h.saveCookie(c); err != nil {
 		return err
 	}
+	defer extend(c, exportTimeout)() // the first batch was read in time, so the database answers
 	header := c.Response().Header()
 	header.Set(echo.HeaderContentType, f.media)
 	header.Set(echo.HeaderContentDisposition, mime.FormatMediaType("attachment", map[string]string{"filename": what + "-" + h.keyring.Now().Format(time.DateOnly) + "." + f.extension}))
@@ -142,7 +144,7 @@ func write[T any](c echo.Context, out *bufio.Writer, f format[T], batch []T, nex
 
 // readBatch gives the database no longer for a batch than for any other answer.
 func readBatch[T any](c echo.Context, next keyring.Batches[T]) ([]T, error) {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), patience)
+	ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
 	defer cancel()
 	batch, err := next(ctx)
 	if err != nil && c.Request().Context().Err() != nil {

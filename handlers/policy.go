@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/labstack/echo/v4"
@@ -15,10 +16,17 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-// policy says who may use a route.
+// policy says who may use a route, and how long it may take.
 type policy struct {
-	kind   policyKind
-	action account.Action // of a member or a program: what they must be allowed; "" for anybody who is signed in
+	kind    policyKind
+	action  account.Action // of a member or a program: what they must be allowed; "" for anybody who is signed in
+	timeout time.Duration  // of the change, once its caller is known; 0: what is left of requestTimeout
+}
+
+// within gives a change of very many rows its own time limit. A read never gets one.
+func (p policy) within(timeout time.Duration) policy {
+	p.timeout = timeout
+	return p
 }
 
 type policyKind int
@@ -47,6 +55,13 @@ func (e forbiddenError) Is(t error) bool { return t == keyring.ErrForbidden }
 
 // enforce lets a request through to a route only as its policy says.
 func (h *handler) enforce(p policy, next echo.HandlerFunc) echo.HandlerFunc {
+	if p.timeout > 0 {
+		change := next
+		next = func(c echo.Context) error {
+			defer extend(c, p.timeout)()
+			return change(c)
+		}
+	}
 	return func(c echo.Context) error {
 		switch p.kind {
 		case machine, open:

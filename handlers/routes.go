@@ -8,7 +8,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/account"
 )
 
-// route is a promise: who may ask for this path with this method, and what answers.
+// route is a promise: who may ask for this path with this method, how long it may take, and what answers.
 type route struct {
 	method, path string
 	policy       policy
@@ -70,9 +70,9 @@ var routes = []route{
 	{get, "/key-owners", may(account.ReadKeys), (*handler).keyOwnersPage},
 	{get, exportKeyOwnersPath, may(account.ReadKeys), (*handler).exportKeyOwners},
 	{get, "/key-owners/:id/transfer", may(account.TransferKey), (*handler).transferAllPage},
-	{post, "/key-owners/:id/transfer", may(account.TransferKey), (*handler).transferAll},
+	{post, "/key-owners/:id/transfer", may(account.TransferKey).within(manyRowsTimeout), (*handler).transferAll},
 	{get, "/key-owners/:id/revoke", may(account.RevokeKey), (*handler).revokeAllPage},
-	{post, "/key-owners/:id/revoke", may(account.RevokeKey), (*handler).revokeAll},
+	{post, "/key-owners/:id/revoke", may(account.RevokeKey).within(manyRowsTimeout), (*handler).revokeAll},
 
 	{get, "/account/api-keys", may(account.ReadKeys), (*handler).keysPage},
 	{get, exportKeysPath, may(account.ReadKeys), (*handler).exportKeys},
@@ -105,11 +105,11 @@ var routes = []route{
 	{get, "/members/:id/role", may(account.ChangeRole), (*handler).memberRolePage},
 	{post, "/members/:id/role", may(account.ChangeRole), (*handler).memberRole},
 	{get, "/members/:id/suspend", may(account.SuspendMember), (*handler).suspendMemberPage},
-	{post, "/members/:id/suspend", may(account.SuspendMember), (*handler).suspendMember},
+	{post, "/members/:id/suspend", may(account.SuspendMember).within(manyRowsTimeout), (*handler).suspendMember},
 	{get, "/members/:id/reinstate", may(account.ReinstateMember), (*handler).reinstateMemberPage},
 	{post, "/members/:id/reinstate", may(account.ReinstateMember), (*handler).reinstateMember},
 	{get, "/members/:id/remove", may(account.RemoveMember), (*handler).removeMemberPage},
-	{post, "/members/:id/remove", may(account.RemoveMember), (*handler).removeMember},
+	{post, "/members/:id/remove", may(account.RemoveMember).within(manyRowsTimeout), (*handler).removeMember},
 	{get, "/members/:id/sign-out", may(account.SignOutMember), (*handler).signOutMemberPage},
 	{post, "/members/:id/sign-out", may(account.SignOutMember), (*handler).signOutMember},
 	{get, "/invitations/:id/withdraw", may(account.WithdrawInvite), (*handler).withdrawInvitationPage},
@@ -149,5 +149,5 @@ var routes = []route{
 	{get, "/bias-profiles/:id/edit", may(account.EditProfile), (*handler).editProfilePage},
 	{post, "/bias-profiles/:id/edit", may(account.EditProfile), (*handler).editProfile},
 	{get, "/bias-profiles/:id/delete", may(account.DeleteProfile), (*handler).deleteProfilePage},
-	{post, "/bias-profiles/:id/delete", may(account.DeleteProfile), (*handler).deleteProfile},
+	{post, "/bias-profiles/:id/delete", may(account.DeleteProfile).within(manyRowsTimeout), (*handler).deleteProfile},
 }

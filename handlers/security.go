@@ -77,32 +77,41 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// patience is how long a request may take to ask the database, all its statements and the wait for a connection
-// together; then it is answered with 503, within 3 s of its coming.
-const patience = 2500 * time.Millisecond
+const (
+	// requestTimeout bounds all that a request asks of the database, the waits for a connection included. Then the answer
+	// is 503, within 3 s of the request.
+	requestTimeout = 2500 * time.Millisecond
 
-// patient are the routes that may take longer, since they change or send very much at once. Each of their statements is
-// as quick as any other, so that a database which does not answer is noticed as soon.
-var patient = map[string]time.Duration{
-	"/members/:id/suspend":      12 * time.Second, // with all the keys of one person
-	"/members/:id/remove":       12 * time.Second,
-	"/v1/members/:id":           12 * time.Second,
-	"/bias-profiles/:id/delete": 12 * time.Second, // 10,000 keys are moved
-	"/v1/bias-profiles/:id":     12 * time.Second,
-	exportAuditPath:             exportTakes,
-	apiExportAuditPath:          exportTakes,
-	exportKeysPath:              exportTakes,
-	exportKeyOwnersPath:         exportTakes,
-	"/key-owners/:id/transfer":  12 * time.Second,
-	"/key-owners/:id/revoke":    12 * time.Second,
-}
+	// manyRowsTimeout bounds a change of very many rows: the 10,000 keys of one member or bias profile.
+	manyRowsTimeout = 12 * time.Second
+)
 
-func hurry(next echo.HandlerFunc) echo.HandlerFunc {
+const clientContext = "client" // in echo's context: the request's context without a time limit
+
+// limitTime gives every request the requestTimeout.
+func limitTime(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		ctx, cancel := context.WithTimeout(c.Request().Context(), max(patience, patient[c.Path()]))
+		c.Set(clientContext, c.Request().Context())
+		ctx, cancel := context.WithTimeout(c.Request().Context(), requestTimeout)
 		defer cancel()
 		c.SetRequest(c.Request().WithContext(ctx))
 		return next(c)
+	}
+}
+
+// extend gives a request more time from now on, until stop is called or the client is gone. Each statement stays within the
+// store's own limit, so that a database that does not answer is noticed as soon as before.
+func extend(c echo.Context, timeout time.Duration) (stop func()) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request().Context()), timeout)
+	client, known := c.Get(clientContext).(context.Context)
+	if !known {
+		client = c.Request().Context()
+	}
+	unlink := context.AfterFunc(client, cancel)
+	c.SetRequest(c.Request().WithContext(ctx))
+	return func() {
+		unlink()
+		cancel()
 	}
 }
 
@@ -120,5 +129,5 @@ func plain(text string) bool { return utf8.ValidString(text) && !strings.Contain
 // may be long under way, and every answer to a form: one of them holds
 // a plaintext beside what was typed, and compression would let the one be guessed by the other (BREACH).
 func notWorthCompressing(c echo.Context) bool {
-	return patient[c.Path()] == exportTakes || c.Request().Method != http.MethodGet || strings.HasPrefix(c.Request().URL.Path, "/static/")
+	return strings.HasSuffix(c.Path(), exportSuffix) || c.Request().Method != http.MethodGet || strings.HasPrefix(c.Request().URL.Path, "/static/")
 }

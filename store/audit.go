@@ -122,10 +122,10 @@ func (s *Store) spanOf(ctx context.Context, orgID string, from, to time.Time) (S
 	if from.IsZero() && to.IsZero() {
 		return span, nil
 	}
-	err := s.db.QueryRowxContext(ctx, `SELECT
-		coalesce((SELECT seq FROM audit_events e WHERE e.org_id = $1 AND e.at < $2::timestamptz - late - interval '1 minute' ORDER BY e.at DESC LIMIT 1), 0),
-		coalesce((SELECT seq FROM audit_events e WHERE e.org_id = $1 AND e.at > $3::timestamptz + late + interval '1 minute' ORDER BY e.at LIMIT 1), 0)
-		FROM audit_heads WHERE org_id = $1`, orgID, set(from), set(to)).Scan(&span.After, &span.Before)
+	err := s.db.GetContext(ctx, &span, `SELECT
+		coalesce((SELECT seq FROM audit_events e WHERE e.org_id = $1 AND e.at < $2::timestamptz - late - interval '1 minute' ORDER BY e.at DESC LIMIT 1), 0) AS after,
+		coalesce((SELECT seq FROM audit_events e WHERE e.org_id = $1 AND e.at > $3::timestamptz + late + interval '1 minute' ORDER BY e.at LIMIT 1), 0) AS before
+		FROM audit_heads WHERE org_id = $1`, orgID, set(from), set(to))
 	return span, tidy(err)
 }
 
@@ -195,10 +195,11 @@ func (s *Store) VerifyChain(ctx context.Context, orgID string) (int64, error) {
 // WalkChain does the same in batches, in constant memory and on one snapshot. Told hears, after each batch, how many
 // events hold so far and how many there are.
 func (s *Store) WalkChain(ctx context.Context, orgID string, told func(checked, all int64)) (Walked, error) {
-	tx, err := s.db.BeginTxx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	tx, end, err := s.db.begin(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return Walked{}, tidy(err)
 	}
+	defer end()
 	defer func() { _ = tx.Rollback() }()
 	var head chainHead
 	if err := tx.GetContext(ctx, &head, `SELECT seq, hash FROM audit_heads WHERE org_id = $1`, orgID); err != nil {

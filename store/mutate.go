@@ -54,10 +54,11 @@ func (s *Store) Mutate(ctx context.Context, actor account.Actor, action account.
 }
 
 func (s *Store) mutateOnce(ctx context.Context, actor account.Actor, action account.Action, fn func(*Tx) ([]audit.Change, error)) error {
-	inner, err := s.db.BeginTxx(ctx, nil)
+	inner, end, err := s.db.begin(ctx, nil)
 	if err != nil {
 		return err
 	}
+	defer end()
 	defer func() { _ = inner.Rollback() }() // does nothing after a commit
 	tx := &Tx{db: inner, ctx: ctx, actor: actor, now: s.Now()}
 	changes, err := fn(tx)

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jmoiron/sqlx"
-
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
@@ -92,7 +90,7 @@ func (tx *Tx) Breach(before, p apikey.Policy, show int) (Breach, error) {
 	return breach(tx.ctx, tx.db, tx.actor.OrgID, tx.now, before, p, show)
 }
 
-func breach(ctx context.Context, db sqlx.QueryerContext, orgID string, now time.Time, before, p apikey.Policy, show int) (Breach, error) {
+func breach(ctx context.Context, db reader, orgID string, now time.Time, before, p apikey.Policy, show int) (Breach, error) {
 	idleFor := func(p apikey.Policy, on bool) any {
 		if p.UnusedAfter == 0 || !on {
 			return nil
@@ -109,7 +107,7 @@ func breach(ctx context.Context, db sqlx.QueryerContext, orgID string, now time.
 		before.RequireAllowlist, before.RequireWorkspace}
 	disables := idleFor(p, p.DisableUnused)
 	var b Breach
-	err := sqlx.GetContext(ctx, db, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+brokenAnew+`) AS brokenanew,
+	err := db.GetContext(ctx, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+brokenAnew+`) AS brokenanew,
 			count(*) FILTER (WHERE k.status = 'enabled' AND u.idle_since <= $11::timestamptz) AS unused, count(*) FILTER (WHERE `+unusedAnew+`) AS unusedanew
 		FROM api_keys k JOIN key_use u ON u.key_id = k.id WHERE k.org_id = $1 AND `+live,
 		append(slices.Clone(args), disables, idleFor(before, before.DisableUnused), idleFor(p, true))...)
@@ -117,12 +115,12 @@ func breach(ctx context.Context, db sqlx.QueryerContext, orgID string, now time.
 		return b, tidy(err)
 	}
 	var breaks, disabled []rowRecord
-	err = sqlx.SelectContext(ctx, db, &breaks, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+brokenAnew+`
+	err = db.SelectContext(ctx, &breaks, rowQuery+` WHERE k.org_id = $1 AND `+live+` AND `+brokenAnew+`
 		ORDER BY k.created_at DESC, k.id DESC LIMIT $9`, append(slices.Clone(args), show)...)
 	if err != nil {
 		return b, tidy(err)
 	}
-	err = sqlx.SelectContext(ctx, db, &disabled, rowQuery+` WHERE k.org_id = $1 AND u.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2
+	err = db.SelectContext(ctx, &disabled, rowQuery+` WHERE k.org_id = $1 AND u.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2
 		AND u.idle_since <= $3::timestamptz ORDER BY u.idle_since, u.key_id LIMIT $4`, orgID, now, disables, show)
 	b.Breaking, b.Disabled = rows(breaks), rows(disabled)
 	return b, tidy(err)

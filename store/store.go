@@ -42,7 +42,7 @@ const (
 
 // Store is the database.
 type Store struct {
-	db     *sqlx.DB
+	db     pool
 	lookUp *sqlx.DB // for byHash alone
 	url    string
 	secret [32]byte
@@ -62,7 +62,7 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	s := &Store{db: db, lookUp: lookUp, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
+	s := &Store{db: pool{db}, lookUp: lookUp, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
 	if err := s.readSecret(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("reading the installation's secret: %w", tidy(err))
@@ -99,7 +99,7 @@ type Pool struct {
 // more, which is in no pool, hears the news.
 func (s *Store) Pools() []Pool {
 	pools := []Pool{{For: "everything"}, {For: "lookups"}}
-	for i, db := range []*sqlx.DB{s.db, s.lookUp} {
+	for i, db := range []*sqlx.DB{s.db.DB, s.lookUp} {
 		is, p := db.Stats(), &pools[i]
 		p.Open, p.InUse, p.Most, p.Waits, p.Waited = is.OpenConnections, is.InUse, is.MaxOpenConnections, is.WaitCount, is.WaitDuration
 	}
