@@ -27,7 +27,7 @@ type Options struct {
 	Keyring        *keyring.Keyring
 	Verifier       *verify.Verifier
 	Cookies        scs.CtxStore
-	Secret         [32]byte // seals the tokens of forms, the same on every replica
+	Secrets        [][32]byte // the first seals the tokens of forms, all open them; the same on every replica
 	Ready          func(context.Context) error
 	Pools          func() []keyring.Pool // the connections to the database, for the metrics
 	MetricsApart   bool                  // the metrics are served elsewhere, and not here
@@ -64,7 +64,7 @@ func New(o Options) Server {
 	h := &handler{
 		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
 		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit),
-		tokens: formTokens{o.Secret}, origins: http.NewCrossOriginProtection(),
+		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),
 	}
 	// A proxy may rewrite the Host header that the origin is otherwise compared with.
 	if err := h.origins.AddTrustedOrigin(o.BaseURL.Scheme + "://" + o.BaseURL.Host); err != nil {

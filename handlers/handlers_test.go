@@ -70,7 +70,7 @@ func siteOver(t *testing.T, s *store.Store, changes ...func(*Options)) *site {
 	running.Go(func() { verifier.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	options := Options{
-		Keyring: site.keyring, Verifier: verifier, RateLimit: 100_000, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ready, Pools: s.Pools, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
+		Keyring: site.keyring, Verifier: verifier, RateLimit: 100_000, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: s.Ready, Pools: s.Pools, BaseURL: &url.URL{Scheme: "http", Host: "localhost"},
 		Log: log,
 	}
 	for _, change := range changes {

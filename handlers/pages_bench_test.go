@@ -81,7 +81,7 @@ type walker struct {
 func newWalker(b *testing.B, s *store.Store, org storetest.Org) *walker {
 	b.Helper()
 	ring := keyring.New(s)
-	w := &walker{b: b, handler: New(Options{Keyring: ring, Verifier: verify.New(s, discard()), RateLimit: 100_000, Cookies: s.Cookies(), Secret: s.Secret("form tokens"),
+	w := &walker{b: b, handler: New(Options{Keyring: ring, Verifier: verify.New(s, discard()), RateLimit: 100_000, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"),
 		Ready: s.Ready, Pools: s.Pools, BaseURL: &url.URL{Scheme: "http", Host: "localhost"}, Log: discard()})}
 	form := httptest.NewRequestWithContext(b.Context(), post, "/sign-in", strings.NewReader(url.Values{"email": {org.Owner.Email}, "password": {storetest.Password}}.Encode()))
 	form.Header.Set("Content-Type", "application/x-www-form-urlencoded")

@@ -165,7 +165,7 @@ func sessionViews(sessions []keyring.Session, actor account.Actor) []views.Sessi
 	for _, s := range sessions {
 		out = append(out, views.Session{
 			ID: s.ID, Address: s.Address, UserAgent: s.UserAgent, StartedAt: s.CreatedAt, LastSeenAt: s.LastSeenAt,
-			ExpiresAt: s.ExpiresAt, Current: s.ID == actor.SessionID,
+			ExpiresAt: s.ExpiresAt, Program: s.Kind == keyring.ProgramSession, Current: s.ID == actor.SessionID,
 		})
 	}
 	return out

@@ -9,14 +9,24 @@ import (
 	"github.com/moonlatch/moonlatch/internal/account"
 )
 
+// SessionKind is what a session was begun for, and so what opens it.
+type SessionKind string
+
+// The kinds of session.
+const (
+	BrowserSession SessionKind = "browser" // opened by a cookie
+	ProgramSession SessionKind = "program" // opened by a session token
+)
+
 // Session is a member's signed-in session.
 type Session struct {
-	ID         string    `db:"id"`
-	CreatedAt  time.Time `db:"created_at"`
-	LastSeenAt time.Time `db:"last_seen_at"`
-	ExpiresAt  time.Time `db:"expires_at"`
-	Address    string    `db:"address"`
-	UserAgent  string    `db:"user_agent"`
+	ID         string      `db:"id"`
+	Kind       SessionKind `db:"kind"`
+	CreatedAt  time.Time   `db:"created_at"`
+	LastSeenAt time.Time   `db:"last_seen_at"`
+	ExpiresAt  time.Time   `db:"expires_at"`
+	Address    string      `db:"address"`
+	UserAgent  string      `db:"user_agent"`
 }
 
 const (
@@ -31,9 +41,9 @@ const (
 // earliest last use that counts).
 const live = `s.ended_at IS NULL AND s.expires_at > $2 AND s.last_seen_at > $3`
 
-// SessionActor returns who is behind a session, as the database knows them at this moment, together with the
-// organisation's name; ErrNotFound when the session has ended or the member may not come in any more.
-func (s *Store) SessionActor(ctx context.Context, sessionID string) (account.Actor, string, error) {
+// SessionActor returns who is behind a session of a kind, as the database knows them at this moment, together with the
+// organisation's name; ErrNotFound when the session is of another kind or has ended, or the member is not active.
+func (s *Store) SessionActor(ctx context.Context, sessionID string, kind SessionKind) (account.Actor, string, error) {
 	var r struct {
 		personRecord
 		Organisation string    `db:"organisation"`
@@ -42,7 +52,7 @@ func (s *Store) SessionActor(ctx context.Context, sessionID string) (account.Act
 	now := s.Now()
 	err := s.db.GetContext(ctx, &r, `SELECT m.id, m.org_id, m.email, m.name, m.role, m.status, o.name AS organisation, s.last_seen_at
 		FROM sessions s JOIN members m ON m.id = s.member_id JOIN organisations o ON o.id = s.org_id
-		WHERE s.id = $1 AND m.status = 'active' AND `+live, sessionID, now, now.Add(-idleLimit))
+		WHERE s.id = $1 AND s.kind = $4 AND m.status = 'active' AND `+live, sessionID, now, now.Add(-idleLimit), kind)
 	if err != nil {
 		return account.Actor{}, "", tidy(err)
 	}
@@ -58,17 +68,17 @@ func (s *Store) SessionActor(ctx context.Context, sessionID string) (account.Act
 func (s *Store) SessionsOf(ctx context.Context, orgID, memberID string) ([]Session, error) {
 	var out []Session
 	now := s.Now()
-	err := s.db.SelectContext(ctx, &out, `SELECT s.id, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent FROM sessions s
+	err := s.db.SelectContext(ctx, &out, `SELECT s.id, s.kind, s.created_at, s.last_seen_at, s.expires_at, s.address, s.user_agent FROM sessions s
 		WHERE s.member_id = $1 AND `+live+` AND s.org_id = $4 ORDER BY s.last_seen_at DESC, s.id LIMIT 100`, memberID, now, now.Add(-idleLimit), orgID)
 	return out, tidy(err)
 }
 
 // InsertSession begins a session of the actor.
-func (tx *Tx) InsertSession(lifetime time.Duration) (Session, error) {
-	session := Session{ID: uuid.Must(uuid.NewV7()).String(), CreatedAt: tx.now, LastSeenAt: tx.now, ExpiresAt: tx.now.Add(lifetime),
+func (tx *Tx) InsertSession(kind SessionKind, lifetime time.Duration) (Session, error) {
+	session := Session{ID: uuid.Must(uuid.NewV7()).String(), Kind: kind, CreatedAt: tx.now, LastSeenAt: tx.now, ExpiresAt: tx.now.Add(lifetime),
 		Address: tx.actor.Address, UserAgent: tx.actor.UserAgent}
-	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO sessions (id, org_id, member_id, created_at, last_seen_at, expires_at, address, user_agent)
-		VALUES ($1, $2, $3, $4, $4, $5, $6, $7)`, session.ID, tx.actor.OrgID, tx.actor.MemberID, tx.now, session.ExpiresAt, session.Address, session.UserAgent)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO sessions (id, org_id, member_id, created_at, last_seen_at, expires_at, address, user_agent, kind)
+		VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)`, session.ID, tx.actor.OrgID, tx.actor.MemberID, tx.now, session.ExpiresAt, session.Address, session.UserAgent, kind)
 	return session, tidy(err)
 }
 

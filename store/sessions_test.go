@@ -17,7 +17,7 @@ func begin(t *testing.T, s *store.Store, who account.Actor, lifetime time.Durati
 	t.Helper()
 	var session store.Session
 	err := s.Mutate(t.Context(), who, account.SignIn, func(tx *store.Tx) (_ []audit.Change, err error) {
-		session, err = tx.InsertSession(lifetime)
+		session, err = tx.InsertSession(store.BrowserSession, lifetime)
 		return nil, err
 	})
 	if err != nil {
@@ -32,7 +32,7 @@ func TestSessionEndsByTimeByIdlenessAndByHand(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
 	at := func(after time.Duration) { s.Now = func() time.Time { return now.Add(after) } }
 	lives := func(session store.Session) bool {
-		_, _, err := s.SessionActor(t.Context(), session.ID)
+		_, _, err := s.SessionActor(t.Context(), session.ID, store.BrowserSession)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			t.Fatal(err)
 		}

@@ -7,9 +7,6 @@ package store
 
 import (
 	"context"
-	"crypto/hkdf"
-	"crypto/rand"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -42,11 +39,12 @@ const (
 
 // Store is the database.
 type Store struct {
-	db     pool
-	lookUp *sqlx.DB // for byHash alone
-	url    string
-	secret [32]byte
-	byHash *sql.Stmt // database/sql prepares it again on each new connection
+	db      pool
+	lookUp  *sqlx.DB // for byHash alone
+	url     string
+	secrets [][]byte  // the first seals and signs, all of them open and verify
+	outside bool      // they come from outside the database
+	byHash  *sql.Stmt // database/sql prepares it again on each new connection
 	// Now is the clock, to be replaced by tests.
 	Now func() time.Time
 }
@@ -77,16 +75,6 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 // Close closes every connection.
 func (s *Store) Close() error { return errors.Join(s.lookUp.Close(), s.db.Close()) }
 
-// Secret is a key for one purpose, drawn from the installation's secret: the same on every replica, and of no use for
-// another purpose (HKDF, RFC 5869).
-func (s *Store) Secret(purpose string) [32]byte {
-	key, err := hkdf.Key(sha256.New, s.secret[:], nil, purpose, 32)
-	if err != nil {
-		panic(err) // 32 bytes are far fewer than HKDF can give
-	}
-	return [32]byte(key)
-}
-
 // Pool is the state of some of the connections to the database.
 type Pool struct {
 	For               string // what they are for
@@ -115,20 +103,6 @@ func (s *Store) Ready(ctx context.Context) error {
 	if version < migrations.Latest() {
 		return fmt.Errorf("the database has the tables of version %d, and %d is needed: run moonlatch migrate", version, migrations.Latest())
 	}
-	return nil
-}
-
-func (s *Store) readSecret(ctx context.Context) error {
-	var drawn [32]byte
-	_, _ = rand.Read(drawn[:])
-	if _, err := s.db.ExecContext(ctx, `INSERT INTO installation (secret) VALUES ($1) ON CONFLICT DO NOTHING`, drawn[:]); err != nil {
-		return err
-	}
-	var secret []byte
-	if err := s.db.GetContext(ctx, &secret, `SELECT secret FROM installation`); err != nil {
-		return err
-	}
-	copy(s.secret[:], secret)
 	return nil
 }
 

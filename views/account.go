@@ -51,9 +51,10 @@ type PasswordForm struct {
 	Problems    input.Problems
 }
 
-// Session is one browser in which the viewer is signed in.
+// Session is where somebody is signed in: a browser, or a program that logged in.
 type Session struct {
 	ID         string
+	Program    bool
 	Address    string
 	UserAgent  string
 	StartedAt  time.Time

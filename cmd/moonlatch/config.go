@@ -25,6 +25,7 @@ type config struct {
 	Addr           listenAddress  `env:"ADDR" envDefault:"127.0.0.1:8080" help:"where the server listens; port 0 takes a free one"`
 	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com (default: http:// and ADDR)"`
 	DatabaseURL    databaseURL    `env:"DATABASE_URL" help:"PostgreSQL, like postgres://user:password@host/database (default: a private one in DATA_DIR)"`
+	Secrets        secretLines    `env:"MOONLATCH_SECRET_FILE" help:"a file with the secrets that sign session tokens and seal links into lists, one a line, the newest first (default: one in the database)"`
 	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
 	PGBinDir       string         `env:"PG_BINDIR" help:"the folder of the private PostgreSQL's programs (default: the machine's, else those of the npm package)"`
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" help:"proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,192.0.2.7 (default: none)"`
@@ -52,6 +53,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[requestRate]():    parseRate,
 	reflect.TypeFor[logFormat]():      parseLogFormat,
 	reflect.TypeFor[logLevel]():       parseLogLevel,
+	reflect.TypeFor[secretLines]():    readSecretFile,
 }
 
 // readConfig reads the environment. Its errors name the variables, and never repeat a database's address.

@@ -106,11 +106,12 @@ func (p *program) withStore(ctx context.Context, work func(*store.Store, *keyrin
 	if err != nil {
 		return err
 	}
-	return db.work(ctx, work)
+	return db.work(ctx, p.config.Secrets, work)
 }
 
-// work migrates the database, opens it, does the work, and stops what was started here.
-func (d database) work(ctx context.Context, work func(*store.Store, *keyring.Keyring) error) (err error) {
+// work migrates the database, opens it with secrets from outside it if there are any, does the work, and stops what was
+// started here.
+func (d database) work(ctx context.Context, secrets secretLines, work func(*store.Store, *keyring.Keyring) error) (err error) {
 	defer func() { err = firstOf(err, d.stop()) }()
 	if _, err := store.Migrate(ctx, d.url); err != nil {
 		return err
@@ -120,6 +121,9 @@ func (d database) work(ctx context.Context, work func(*store.Store, *keyring.Key
 		return err
 	}
 	defer func() { err = firstOf(err, s.Close()) }()
+	if len(secrets) > 0 {
+		s.UseSecrets(secrets)
+	}
 	return work(s, keyring.New(s))
 }
 

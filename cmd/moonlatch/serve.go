@@ -64,19 +64,23 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 	if err != nil {
 		return err
 	}
-	return db.work(ctx, func(s *store.Store, ring *keyring.Keyring) error {
+	return db.work(ctx, p.config.Secrets, func(s *store.Store, ring *keyring.Keyring) error {
 		base := p.config.baseURL(listener.Addr().String())
 		if err := p.welcome(ctx, s, ring, base, fill); err != nil {
 			return err
 		}
+		if err := p.announceSecret(ctx, s); err != nil {
+			return err
+		}
 		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
+			jobs.Job{Name: "secrets", Every: time.Minute, Do: s.CheckSecrets},
 			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey},
 			jobs.Job{Name: "unused keys", Every: time.Hour, Do: ring.DisableUnused})
 		defer running.Stop()
 		verifier, stop := startVerifier(ctx, s, p.log)
 		defer stop()
 		handler := handlers.New(handlers.Options{
-			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ready,
+			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: s.Ready,
 			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, TrustedProxies: p.config.TrustedProxies,
 			RateLimit: int(p.config.RateLimit), Log: p.log,
 		})
@@ -93,6 +97,19 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		}
 		return p.answer(ctx, newServer(p.log, handler), listener, base, db.ended())
 	})
+}
+
+// announceSecret lets replicas notice that their secrets differ: this one now, the others within a minute.
+func (p *program) announceSecret(ctx context.Context, s *store.Store) error {
+	err := s.CheckSecrets(ctx)
+	if errors.Is(err, store.ErrSecrets) {
+		p.log.Warn("this server lacks the secret that was used until now: session tokens, open forms and links into lists that were made with it are refused. "+
+			"All replicas need the same MOONLATCH_SECRET_FILE; put the earlier secret on its second line to keep what was made with it",
+			"secrets", len(p.config.Secrets))
+	} else if err != nil {
+		return err
+	}
+	return s.AnnounceSecret(ctx)
 }
 
 // collectLess lets the heap grow to three times what is in use instead of twice, unless GOGC says otherwise: what is in

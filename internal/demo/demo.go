@@ -154,7 +154,7 @@ func (f *filler) as(handle string) (account.Actor, error) {
 	e.actor.SessionID = ""
 	var session store.Session
 	err := f.store.Mutate(f.ctx, e.actor, account.SignIn, func(tx *store.Tx) (_ []audit.Change, err error) {
-		session, err = tx.InsertSession(keyring.SessionLifetime)
+		session, err = tx.InsertSession(store.BrowserSession, keyring.SessionLifetime)
 		return []audit.Change{{
 			Subject: audit.Subject{Kind: "session", ID: session.ID, Name: e.actor.Email},
 			After:   audit.Facts{"expiresAt": session.ExpiresAt.Format(time.RFC3339)},

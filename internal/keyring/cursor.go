@@ -14,9 +14,17 @@ import (
 
 // cursors seals places in a list, so that a link can carry one and nobody can make one up. A seal fits one filter
 // and one order of one organisation's list.
-type cursors struct{ aead cipher.AEAD }
+type cursors struct{ keys []cipher.AEAD } // the first seals, all of them open
 
-func newCursors(secret [32]byte) cursors {
+func newCursors(secrets [][32]byte) cursors {
+	var c cursors
+	for _, secret := range secrets {
+		c.keys = append(c.keys, newAEAD(secret))
+	}
+	return c
+}
+
+func newAEAD(secret [32]byte) cipher.AEAD {
 	block, err := aes.NewCipher(secret[:])
 	if err != nil {
 		panic(err) // 32 bytes are a key of AES-256
@@ -25,7 +33,7 @@ func newCursors(secret [32]byte) cursors {
 	if err != nil {
 		panic(err)
 	}
-	return cursors{aead}
+	return aead
 }
 
 type sealedPosition struct {
@@ -41,7 +49,7 @@ func (c cursors) seal(orgID string, list []byte, at *apikey.Position) string {
 	if err != nil {
 		panic(err) // strings and a boolean always have a JSON form
 	}
-	return base64.RawURLEncoding.EncodeToString(c.aead.Seal(nil, nil, text, list))
+	return base64.RawURLEncoding.EncodeToString(c.keys[0].Seal(nil, nil, text, list))
 }
 
 // open returns ErrCursor for what this server did not seal for this list, and ErrNotFound for another organisation's.
@@ -53,7 +61,7 @@ func (c cursors) open(orgID string, list []byte, cursor string) (apikey.Position
 	if err != nil || strings.ContainsAny(cursor, "\r\n") { // base64 would pass over them
 		return apikey.Position{}, ErrCursor
 	}
-	text, err := c.aead.Open(nil, nil, sealed, list)
+	text, err := c.unseal(sealed, list)
 	if err != nil {
 		return apikey.Position{}, ErrCursor
 	}
@@ -65,6 +73,15 @@ func (c cursors) open(orgID string, list []byte, cursor string) (apikey.Position
 		return apikey.Position{}, ErrNotFound
 	}
 	return at.Position, nil
+}
+
+func (c cursors) unseal(sealed, list []byte) (text []byte, err error) {
+	for _, key := range c.keys {
+		if text, err = key.Open(nil, nil, sealed, list); err == nil {
+			break
+		}
+	}
+	return text, err
 }
 
 // Page is a part of a list, with the cursors of the pages beside it; "" where the list ends.

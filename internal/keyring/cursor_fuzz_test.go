@@ -10,11 +10,11 @@ import (
 
 // FuzzSealedPosition opens any text as a place in any list: only what was sealed for that very list opens, as it was sealed.
 func FuzzSealedPosition(f *testing.F) {
-	c := newCursors([32]byte{1, 2, 3})
+	c := newCursors([][32]byte{{1, 2, 3}})
 	place := apikey.Position{Value: "a name", ID: "01980000-0000-7000-8000-000000000000", Backward: true}
 	// What c.seal("org", []byte("list"), &place) once gave: fuzzing runs in several processes, which must agree on it.
 	const sealed = "bNJeRIVIcECv5Z7CWEPrc9lvLNgKJAqwO_LYp02WcRg4ugQPZZw2dz6fOvPqHLZWOJY19jHSi62ETO9qn9U9uRt6pkUAXJU3caYqhVJ3gpZY7Hf6mwtcFkXIFr9VFSyofc-fQN7E6zNeB6I2ikzVlOEPqxKwtnEq"
-	for _, seed := range []string{sealed, "", "AAAA", sealed[:len(sealed)-1], sealed + "A", sealed + "\n", sealed + "=", "x" + sealed[1:], newCursors([32]byte{1}).seal("org", []byte("list"), &place)} {
+	for _, seed := range []string{sealed, "", "AAAA", sealed[:len(sealed)-1], sealed + "A", sealed + "\n", sealed + "=", "x" + sealed[1:], newCursors([][32]byte{{1}}).seal("org", []byte("list"), &place)} {
 		f.Add(seed, "org", []byte("list"))
 		f.Add(seed, "another", []byte("list"))
 		f.Add(seed, "org", []byte("another list"))

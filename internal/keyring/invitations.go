@@ -219,5 +219,5 @@ func (r *Keyring) Join(ctx context.Context, from Visitor, token, name, password 
 	if err != nil {
 		return Session{}, err
 	}
-	return r.beginSession(ctx, from, store.Credentials{Person: person, PasswordHash: hash}, forBrowser)
+	return r.beginSession(ctx, from, store.Credentials{Person: person, PasswordHash: hash}, store.BrowserSession)
 }

@@ -23,7 +23,7 @@ type Keyring struct {
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secret("cursors")), signing: newSigningKeys(s), checks: newChecks()}
+	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks()}
 }
 
 // Now is the time by which everything is judged, in UTC.
@@ -77,6 +77,9 @@ type (
 	LiveKeys   = store.LiveKeys
 	Invitation = store.Invitation
 )
+
+// ProgramSession is the kind of a session that a session token opens.
+const ProgramSession = store.ProgramSession
 
 // canonical brings an id to the one spelling in which it is stored and written down, and returns ErrNotFound for what
 // is no id. Every id from outside passes here: PostgreSQL takes other spellings too, and the audit log's hash does not.

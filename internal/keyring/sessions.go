@@ -44,7 +44,7 @@ func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password stri
 	if err != nil {
 		return Session{}, err
 	}
-	return r.beginSession(ctx, from, member, forBrowser)
+	return r.beginSession(ctx, from, member, store.BrowserSession)
 }
 
 // authenticate returns whose e-mail and password these are.
@@ -113,19 +113,11 @@ func accountSubject(email string) string {
 	return "account " + hex.EncodeToString(sum[:])
 }
 
-// sessionKind is what a session is for, as the audit log says it, and how long it lives whatever its use.
-type sessionKind struct {
-	purpose  string
-	lifetime time.Duration
-}
-
-var (
-	forBrowser = sessionKind{"browser", SessionLifetime}
-	forProgram = sessionKind{"program", TokenLifetime}
-)
+// lifetimes is how long a session of each kind lives whatever its use.
+var lifetimes = map[store.SessionKind]time.Duration{store.BrowserSession: SessionLifetime, store.ProgramSession: TokenLifetime}
 
 // beginSession returns ErrCredentials when the password was changed, or the member sent away, since it was compared.
-func (r *Keyring) beginSession(ctx context.Context, from Visitor, who store.Credentials, kind sessionKind) (Session, error) {
+func (r *Keyring) beginSession(ctx context.Context, from Visitor, who store.Credentials, kind store.SessionKind) (Session, error) {
 	actor := account.Actor{OrgID: who.OrgID, MemberID: who.ID, Email: who.Email, Name: who.Name, Role: who.Role,
 		Address: from.Address, UserAgent: from.UserAgent}
 	var session Session
@@ -133,9 +125,9 @@ func (r *Keyring) beginSession(ctx context.Context, from Visitor, who store.Cred
 		if err := tx.HoldCredentials(who.PasswordHash); err != nil {
 			return nil, err
 		}
-		session, err = tx.InsertSession(kind.lifetime)
+		session, err = tx.InsertSession(kind, lifetimes[kind])
 		return []audit.Change{{Subject: sessionSubject(session.ID, actor.Email),
-			After: audit.Facts{"for": kind.purpose, "expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
+			After: audit.Facts{"for": string(kind), "expiresAt": session.ExpiresAt.Format(time.RFC3339)}}}, err
 	})
 	if errors.Is(err, ErrNotFound) {
 		err = ErrCredentials
@@ -148,10 +140,14 @@ func sessionSubject(id, email string) audit.Subject {
 	return audit.Subject{Kind: "session", ID: id, Name: email}
 }
 
-// Actor returns who is behind a session at this moment, and their organisation's name; ErrNotFound when the session
-// has ended.
+// Actor returns who is behind a browser's session at this moment, and their organisation's name; ErrNotFound when the
+// session has ended, or belongs to a program.
 func (r *Keyring) Actor(ctx context.Context, from Visitor, sessionID string) (account.Actor, string, error) {
-	actor, organisation, err := r.store.SessionActor(ctx, sessionID)
+	return r.sessionActor(ctx, from, sessionID, store.BrowserSession)
+}
+
+func (r *Keyring) sessionActor(ctx context.Context, from Visitor, sessionID string, kind store.SessionKind) (account.Actor, string, error) {
+	actor, organisation, err := r.store.SessionActor(ctx, sessionID, kind)
 	actor.Address, actor.UserAgent = from.Address, from.UserAgent
 	return actor, organisation, err
 }

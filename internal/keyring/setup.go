@@ -84,7 +84,7 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 	if err != nil {
 		return Session{}, err
 	}
-	return r.beginSession(ctx, from, store.Credentials{Person: owner, PasswordHash: hash}, forBrowser)
+	return r.beginSession(ctx, from, store.Credentials{Person: owner, PasswordHash: hash}, store.BrowserSession)
 }
 
 // readLabel reads a name of a person or an organisation: one line of 1 to 100 characters.

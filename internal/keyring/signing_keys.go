@@ -42,7 +42,7 @@ func (r *Keyring) RotateSigningKey(ctx context.Context) (SigningKey, error) {
 	if now := r.store.Now(); err == nil && !newest.SignsFrom.After(now) {
 		newest, err = r.store.InsertSigningKey(ctx, newest.Number+1, now.Add(publishedAhead))
 	}
-	return SigningKey{newest.ID, newest.SignsFrom}, err
+	return SigningKey{keyName(r.store, newest.ID, 0), newest.SignsFrom}, err
 }
 
 // KeepSigningKey rotates a signing key that is 30 days old. It is to be called now and then.
@@ -93,12 +93,22 @@ func (r *Keyring) JWKS(ctx context.Context) (JWKS, error) {
 
 // signingKey is a key with its private half.
 type signingKey struct {
-	id        string
+	id        string // the kid of its tokens
 	signsFrom time.Time
+	signs     bool // when its time has come; else it was drawn from an earlier secret, and only verifies
 	private   ed25519.PrivateKey
 }
 
 func (k signingKey) public() ed25519.PublicKey { return k.private.Public().(ed25519.PublicKey) }
+
+// keyName is the kid of the key that is drawn from a row's id and one of the secrets. Secrets from outside the database are
+// part of it, for each draws another key.
+func keyName(s *store.Store, rowID string, secret int) string {
+	if !s.SecretsOutside() || rowID == "" {
+		return rowID
+	}
+	return rowID + "." + s.SecretID(secret)
+}
 
 // signingKeys remembers the published keys, so that a request does not ask the database for them.
 type signingKeys struct {
@@ -138,7 +148,7 @@ func (k *signingKeys) current(ctx context.Context) (signingKey, error) {
 	}
 	now, current := k.store.Now(), keys[0]
 	for _, key := range keys {
-		if !key.signsFrom.After(now) {
+		if key.signs && !key.signsFrom.After(now) {
 			current = key
 		}
 	}
@@ -203,8 +213,9 @@ func (k *signingKeys) read(ctx context.Context) *readKeys {
 	read := &readKeys{at: k.store.Now()}
 	rows, err := k.store.SigningKeys(ctx)
 	for _, row := range rows {
-		seed := k.store.Secret("signing key " + row.ID)
-		read.keys = append(read.keys, signingKey{row.ID, row.SignsFrom, ed25519.NewKeyFromSeed(seed[:])})
+		for i, seed := range k.store.Secrets("signing key " + row.ID) {
+			read.keys = append(read.keys, signingKey{keyName(k.store, row.ID, i), row.SignsFrom, i == 0, ed25519.NewKeyFromSeed(seed[:])})
+		}
 	}
 	read.err = err
 	return read

@@ -67,7 +67,7 @@ func (t Tokens) LogIn(ctx context.Context, from Visitor, email, password string)
 	if err != nil {
 		return Token{}, err
 	}
-	session, err := t.ring.beginSession(ctx, from, member, forProgram)
+	session, err := t.ring.beginSession(ctx, from, member, store.ProgramSession)
 	if err != nil {
 		return Token{}, err
 	}
@@ -85,13 +85,13 @@ func (t Tokens) LogIn(ctx context.Context, from Visitor, email, password string)
 }
 
 // Actor returns who is behind a token at this moment: its session may have been ended and its member's role changed
-// since it was signed. ErrToken for every token that is not good, ErrUnavailable when that can't be known.
+// since it was signed. No token opens a browser's session. ErrToken for every token that is not good, ErrUnavailable when that can't be known.
 func (t Tokens) Actor(ctx context.Context, from Visitor, token string) (account.Actor, error) {
 	claims, err := t.read(ctx, token)
 	if err != nil {
 		return account.Actor{}, err
 	}
-	actor, _, err := t.ring.Actor(ctx, from, claims.SessionID)
+	actor, _, err := t.ring.sessionActor(ctx, from, claims.SessionID, store.ProgramSession)
 	if errors.Is(err, ErrNotFound) {
 		err = ErrToken
 	}

@@ -98,7 +98,7 @@ func (j jws) signed(sign func([]byte) []byte) string {
 
 // signer signs as the server with this key would.
 func signer(s *store.Store, keyID string) func([]byte) []byte {
-	seed := s.Secret("signing key " + keyID)
+	seed := s.Secrets("signing key " + keyID)[0]
 	private := ed25519.NewKeyFromSeed(seed[:])
 	return func(text []byte) []byte { return ed25519.Sign(private, text) }
 }

@@ -94,7 +94,7 @@ func open(t *testing.T) *site {
 	base := &url.URL{Scheme: "http", Host: server.Listener.Addr().String()}
 	ring := keyring.New(s)
 	server.Config.Handler = handlers.New(handlers.Options{
-		Keyring: ring, Verifier: verify.New(s, slog.New(slog.DiscardHandler)), RateLimit: 1000, Cookies: s.Cookies(), Secret: s.Secret("form tokens"), Ready: s.Ready, Pools: s.Pools, BaseURL: base,
+		Keyring: ring, Verifier: verify.New(s, slog.New(slog.DiscardHandler)), RateLimit: 1000, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: s.Ready, Pools: s.Pools, BaseURL: base,
 		Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	server.Start()
