@@ -10,7 +10,7 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-const anotherPassword = "violet tram window"
+const anotherPassword = "violet tram window hums"
 
 func TestTheAccountPageSaysWhoOneIsAndEverybodyHasOne(t *testing.T) {
 	s := newSite(t)

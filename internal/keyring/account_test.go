@@ -13,7 +13,7 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-const another = "violet tram window"
+const another = "violet tram window hums"
 
 // signedIn is the actor in a session of their own.
 func (h house) signedIn(who account.Actor) account.Actor {
@@ -142,7 +142,7 @@ func TestOfTwoNewPasswordsAtOnceOneHoldsAndNoSignInSlipsThrough(t *testing.T) {
 		var all sync.WaitGroup
 		for i, who := range []account.Actor{first, second} {
 			all.Go(func() {
-				next := []string{"violet tram window", "orange canoe ladder"}[i]
+				next := []string{"violet tram window hums", "orange canoe ladder sings"}[i]
 				_, err := h.ChangePassword(t.Context(), who, storetest.Password, next)
 				switch {
 				case err == nil:

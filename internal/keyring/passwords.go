@@ -3,7 +3,6 @@ package keyring
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -73,8 +72,8 @@ func (p *passwords) matches(ctx context.Context, password, hash string) (bool, e
 // normalPassword gives a password one spelling whatever keyboard it came from (NIST SP 800-63B-4, 3.1.1.2).
 func normalPassword(password string) string { return norm.NFKC.String(password) }
 
-// checkPassword returns the sentence to show beside a password that may not be used. The words around it (the
-// e-mail address, the organisation) are too easy to guess to count.
+// checkPassword returns the sentence to show beside a password that may not be used. The words of its surroundings (the
+// e-mail address, the person, the organisation) count as words of a dictionary.
 func checkPassword(password string, words ...string) error {
 	switch n := utf8.RuneCountInString(password); {
 	case !utf8.ValidString(password):
@@ -83,46 +82,8 @@ func checkPassword(password string, words ...string) error {
 		return input.Sentence(fmt.Sprintf("Use at least %d characters. A few unrelated words are easy to remember.", MinPassword))
 	case n > MaxPassword:
 		return input.Sentence(fmt.Sprintf("Use at most %d characters.", MaxPassword))
-	case tooCommon(password, words):
-		return input.Sentence("This password is easy to guess. Use words that are not about you or this service.")
+	case guesses(password, words) < minGuesses:
+		return input.Sentence("This password is easy to guess. Use four or more unrelated words that aren’t about you, your organisation or this service.")
 	}
 	return nil
-}
-
-// commonParts are what the long passwords of published lists are built from.
-var commonParts = []string{
-	"password", "passw0rd", "pass", "qwertyuiop", "qwerty", "qazwsx", "asdfghjkl", "asdfgh", "zxcvbnm", "1q2w3e4r5t", "1q2w3e4r", "1qaz2wsx",
-	"letmein", "welcome", "administrator", "admin", "changeme", "iloveyou", "secret", "default", "trustno1", "monkey", "dragon", "master",
-	"football", "baseball", "sunshine", "princess", "superman", "batman", "moonlatch", "apikey", "login", "hello", "test",
-	"abcdefghijklmnopqrstuvwxyz", "abcdefgh", "abcdef", "abc", "0123456789", "1234567890", "123456789", "12345678", "1234567", "123456", "12345", "1234", "123",
-	"9876543210", "987654321", "87654321", "654321", "54321", "4321", "321",
-}
-
-// tooCommon is true when little is left of a password once common parts, the given words and repetitions are gone.
-func tooCommon(password string, words []string) bool {
-	rest := strings.ToLower(password)
-	var parts []string
-	for _, word := range words {
-		parts = append(parts, strings.FieldsFunc(strings.ToLower(word), func(r rune) bool { return strings.ContainsRune(" @.-_+", r) })...)
-	}
-	for _, part := range append(parts, commonParts...) {
-		if len(part) >= 3 {
-			rest = strings.ReplaceAll(rest, part, "")
-		}
-	}
-	different := map[rune]bool{}
-	for _, r := range rest {
-		different[r] = true
-	}
-	return len(different) < 5 || repeats(password)
-}
-
-// repeats is true for a text that is one piece of at most a third of its length, over and over.
-func repeats(text string) bool {
-	for size := 1; size*3 <= len(text); size++ {
-		if strings.HasPrefix(strings.Repeat(text[:size], len(text)/size+1), text) {
-			return true
-		}
-	}
-	return false
 }

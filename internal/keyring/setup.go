@@ -139,7 +139,7 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 	problems.Add("email", err)
 	person.Role, err = ReadRole(draft.Role)
 	problems.Add("role", err)
-	problems.Add("password", checkPassword(draft.Password, person.Email, organisation))
+	problems.Add("password", checkPassword(draft.Password, person.Email, organisation, person.Name))
 	if err := problems.Err(); err != nil {
 		return account.Person{}, err
 	}
@@ -178,15 +178,19 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 // Errors: input.Problems (password), ErrNotFound.
 func (r *Keyring) SetPassword(ctx context.Context, email, password string) (account.Person, error) {
 	email, err := input.Email(email)
-	problems := input.Problems{}
-	problems.Add("email", err)
-	problems.Add("password", checkPassword(password, email))
-	if err := problems.Err(); err != nil {
-		return account.Person{}, err
+	if err != nil {
+		return account.Person{}, input.Problems{"email": err.Error()}
 	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
 	if err != nil {
 		return account.Person{}, err
+	}
+	membership, err := r.store.Membership(ctx, member.OrgID, member.ID)
+	if err != nil {
+		return account.Person{}, err
+	}
+	if err := checkPassword(password, email, member.Name, membership.Organisation); err != nil {
+		return account.Person{}, input.Problems{"password": err.Error()}
 	}
 	hash, err := r.passwords.hash(ctx, password)
 	if err != nil {

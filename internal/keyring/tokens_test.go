@@ -371,7 +371,7 @@ func TestNoSessionSlipsPastANewPassword(t *testing.T) {
 	h := newHouse(t)
 	tokens := h.Tokens(issuer)
 	for round := range 5 {
-		fresh := fmt.Sprintf("another horse battery %d", round)
+		fresh := fmt.Sprintf("violet otter ladder hums %d", round)
 		var both sync.WaitGroup
 		both.Go(func() {
 			if _, err := h.SetPassword(t.Context(), h.org.Support.Email, fresh); err != nil {
@@ -382,7 +382,7 @@ func TestNoSessionSlipsPastANewPassword(t *testing.T) {
 			both.Go(func() {
 				old := storetest.Password
 				if round > 0 {
-					old = fmt.Sprintf("another horse battery %d", round-1)
+					old = fmt.Sprintf("violet otter ladder hums %d", round-1)
 				}
 				if _, err := tokens.LogIn(t.Context(), program, h.org.Support.Email, old); err != nil && !errors.Is(err, keyring.ErrCredentials) {
 					t.Error(err)

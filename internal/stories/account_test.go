@@ -52,7 +52,7 @@ func TestOnesOwnAccount(t *testing.T) {
 			p.WaitFor("#a-new-problem")
 			check()
 			p.Fill("input[name=currentPassword]", storetest.Password)
-			p.Fill("input[name=newPassword]", "violet tram window")
+			p.Fill("input[name=newPassword]", "violet tram window hums")
 			p.Click("#dialog button[type=submit]")
 			p.WaitFor(`[role=status]:text("Your password is changed. One other session has ended.")`)
 			if n := p.Count("tbody tr"); n != 1 {
@@ -66,7 +66,7 @@ func TestOnesOwnAccount(t *testing.T) {
 			}
 			p.Click(`button:text("Sign out everywhere")`)
 			p.WaitFor(`[role=status]:text("signed out everywhere")`)
-			s.signIn(p, org.Member.Email, "violet tram window")
+			s.signIn(p, org.Member.Email, "violet tram window hums")
 		})
 	}
 }

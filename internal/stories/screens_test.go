@@ -161,7 +161,7 @@ func TestScreensOfTheBeginning(t *testing.T) {
 			p.Press("Enter")
 			p.WaitFor("#password-problem")
 			check("set-up-with-mistakes")
-			p.Fill("input[name=password]", "violet tram window")
+			p.Fill("input[name=password]", "violet tram window hums")
 			p.Press("Enter")
 			p.WaitFor(`:text("Create the first key")`)
 			check("overview-empty")

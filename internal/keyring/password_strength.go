@@ -1,0 +1,133 @@
+package keyring
+
+import (
+	_ "embed" // for phrases
+	"math"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode"
+
+	"github.com/trustelem/zxcvbn"
+	"golang.org/x/text/unicode/norm"
+)
+
+const (
+	// minGuesses is how many guesses a password must take by the estimate: a hundred times what zxcvbn's own highest score
+	// asks for. ADR 21 says why.
+	minGuesses = 1e12
+	// strengthWindow bounds what the estimator reads at once, in characters: its time grows with the square of that.
+	strengthWindow = 48
+)
+
+// phrases are texts that everybody knows: sayings, titles, rhymes, constants. zxcvbn knows words, and takes four words of
+// "correct horse battery staple" for four unrelated ones.
+//
+//go:embed phrases.txt
+var phrases string
+
+// seasons are what a forced change of passwords makes people write before a year.
+var seasons = []string{"spring", "summer", "autumn", "fall", "winter", "january", "february", "march", "april", "may", "june", "july", "august",
+	"september", "october", "november", "december", "password", "welcome"}
+
+var phraseWords = sync.OnceValue(func() []string {
+	out := []string{"moonlatch", "apikey", "apikeys"}
+	for year := 2020; year < 2040; year++ { // zxcvbn's years end with 2019
+		out = append(out, strconv.Itoa(year))
+		for _, season := range seasons {
+			out = append(out, season+strconv.Itoa(year))
+		}
+	}
+	for line := range strings.Lines(phrases) {
+		out = append(out, lettersAndDigits(strings.ToLower(line)))
+	}
+	return out
+})
+
+// guesses estimates how many guesses a password takes, by zxcvbn, of its weakest spelling. own are words that an attacker
+// tries first.
+func guesses(password string, own []string) float64 {
+	words := phraseWords()
+	for _, text := range own {
+		text = strings.ToLower(text)
+		parts := strings.FieldsFunc(text, func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.N) })
+		for _, word := range append(parts, text, strings.Join(parts, "")) {
+			if len(word) >= 3 {
+				words = append(words[:len(words):len(words)], inASCII(word), cyrillicKeys.Replace(word))
+			}
+		}
+	}
+	weakest := math.Inf(1)
+	seen := map[string]bool{}
+	for _, spelling := range spellings(normalPassword(password)) {
+		if !seen[spelling] {
+			seen[spelling] = true
+			weakest = min(weakest, windowGuesses(spelling, words))
+		}
+	}
+	return weakest
+}
+
+// windowGuesses reads a long text's beginning and its end, each strengthWindow characters, and returns the better: the
+// whole takes no fewer guesses than either.
+func windowGuesses(text string, words []string) float64 {
+	runes := []rune(text)
+	if len(runes) <= strengthWindow {
+		return zxcvbn.PasswordStrength(text, words).Guesses
+	}
+	return max(zxcvbn.PasswordStrength(string(runes[:strengthWindow]), words).Guesses,
+		zxcvbn.PasswordStrength(string(runes[len(runes)-strengthWindow:]), words).Guesses)
+}
+
+// spellings are the texts that a password may have been made of: itself, and what is left without separators, without the
+// Shift key and without common substitutions; and the same of the keys on which Cyrillic letters were typed.
+func spellings(password string) []string {
+	var out []string
+	for _, text := range []string{inASCII(password), inASCII(cyrillicKeys.Replace(password))} {
+		lower := strings.ToLower(text)
+		out = append(out, text, lettersAndDigits(text), unshift.Replace(lower), lettersAndDigits(unshift.Replace(lower)), lettersAndDigits(unleet.Replace(lower)))
+	}
+	return out
+}
+
+// inASCII takes accents from letters and puts a Latin letter in the place of each other character, since the estimator
+// counts bytes. Neighbours of an alphabet stay neighbours, and what repeats still does. No text becomes harder to guess.
+func inASCII(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r < unicode.MaxASCII:
+			return r
+		case r >= 0x300 && r < 0x370: // combining accents
+			return -1
+		}
+		return 'a' + r%26
+	}, norm.NFD.String(text))
+}
+
+// unshift is the key of a US keyboard that gives each character with Shift.
+var unshift = strings.NewReplacer("!", "1", "@", "2", "#", "3", "$", "4", "%", "5", "^", "6", "&", "7", "*", "8", "(", "9", ")", "0",
+	"_", "-", "+", "=", "{", "[", "}", "]", ":", ";", `"`, "'", "<", ",", ">", ".", "?", "/", "~", "`", "|", `\`)
+
+// unleet takes substitutions back, also where a text mixes them.
+var unleet = strings.NewReplacer("@", "a", "4", "a", "3", "e", "1", "i", "!", "i", "0", "o", "$", "s", "5", "s", "7", "t", "+", "t")
+
+func lettersAndDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.In(r, unicode.L, unicode.M, unicode.N) {
+			return r
+		}
+		return -1
+	}, text)
+}
+
+// cyrillicKeys puts Cyrillic letters into the place of the Latin ones of the same keys, so that walks over the Russian
+// keyboard are found.
+var cyrillicKeys = func() *strings.Replacer {
+	const russian, latin = "йцукенгшщзхъфывапролджэячсмитьбюё", "qwertyuiop[]asdfghjkl;'zxcvbnm,.`"
+	var pairs []string
+	keys := []rune(latin)
+	for i, letter := range []rune(russian) {
+		pairs = append(pairs, string(letter), string(keys[i]), string(unicode.ToUpper(letter)), strings.ToUpper(string(keys[i])))
+	}
+	return strings.NewReplacer(pairs...)
+}()

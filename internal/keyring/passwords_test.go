@@ -1,0 +1,71 @@
+package keyring
+
+import (
+	"crypto/rand"
+	"strings"
+	"testing"
+	"time"
+)
+
+// own are the words that the tests' person and organisation have.
+var own = []string{"ada.lovelace@acme.example", "Acme Rockets", "Ada Lovelace"}
+
+// TestFamousPasswordsAreRefused has long passwords of the kinds that lists of leaked ones are full of.
+func TestFamousPasswordsAreRefused(t *testing.T) {
+	for kind, list := range map[string][]string{
+		"phrase": {"correct horse battery staple", "correcthorsebatterystaple", "CorrectHorseBatteryStaple1!", "correct-horse-battery-staple", "Correct.Horse.Battery.Staple.2026",
+			"c0rrect h0rse battery staple", "thequickbrownfoxjumpsoverthelazydog", "the quick brown fox", "to be or not to be", "tobeornottobethatisthequestion",
+			"may the force be with you", "MayTheForceBeWithYou!", "maythefourthbewithyou", "in the beginning was the word", "Winter is coming", "WinterIsComing2026!",
+			"ILoveYou2Forever!", "iloveyouiloveyou", "SuperSecretPassword", "thisismypassword1", "this is my password", "you shall not pass!", "Never gonna give you up",
+			"supercalifragilisticexpialidocious", "loremipsumdolorsitamet", "3.14159265358979", "271828182845904"},
+		"substitution": {"P@ssw0rdP@ssw0rd", "p4$$w0rdp4$$w0rd", "Passw0rdPassw0rd!", "Tr0ub4dor&3Tr0ub4dor&3", "@dm1n1str@t0r2026", "W3lc0m3W3lc0m3!!", "L3tM31nL3tM31n!"},
+		"keyboard": {"qwertyuiopasdfghjkl", "qwertyuiop123456", "1qaz2wsx3edc4rfv", "1qaz2wsx3edc4rfv5tgb", "!QAZ@WSX#EDC$RFV", "zaq12wsxcde34rfv", "1q2w3e4r5t6y7u8i",
+			"asdfghjklasdfghjkl", "qazwsxedcrfvtgbyhn", "qwertzuiopasdfghjkl", "йцукенгшщзхъфыва", "ЙцукенЙцукен123", "qweasdzxcqweasdzxc"},
+		"sequence": {"abcdefghijklmnop", "abcdefghijklmnopqrstuvwxyz", "zyxwvutsrqponmlkjihg", "0123456789abcdef", "123456789012345", "12345678901234567890", "987654321987654321",
+			"112233445566778899", "1111222233334444", "abcd1234abcd1234", "a1b2c3d4e5f6g7h8", "абвгдежзийклмноп", "αβγδεζηθικλμνξο"},
+		"repetition": {"aaaaaaaaaaaaaaaa", "abcabcabcabcabcabc", "ha ha ha ha ha ha ha", "monkeymonkeymonkey", "парольпарольпароль", "密码密码密码密码密码密码密码密码", "....................", strings.Repeat("aB3$", 60)},
+		"date": {"Summer2026Summer2026", "Summer2026Winter2026", "December2026December", "January-2026-January", "MondayTuesdayWednesday", "01/01/2000 01/01/2000", "31121999311219991",
+			"Spring2025Summer2026!", "2024202520262027"},
+		"common":    {"passwordpassword", "Password123456789", "Password1234567!", "letmeinletmeinletmein", "administrator2026!", "ChangeMeChangeMe1!", "qwerty123456qwerty", "dragondragon123456", "footballbaseball12", "Welcome12345678!"},
+		"own words": {"AcmeRockets2026!", "acme rockets 2026", "Ada.Lovelace2026!", "ada.lovelace@acme.example", "AcmeMoonlatch2026!", "Moonlatch2026Moonlatch", "LovelaceLovelace1", "Welcome2AcmeRockets", "4cm3r0ck3ts2026!"},
+	} {
+		for _, password := range list {
+			if checkPassword(password, own...) == nil {
+				t.Errorf("%s: %q is accepted; it is thought to take %.1e guesses", kind, password, guesses(password, own))
+			}
+		}
+	}
+}
+
+func TestGoodPasswordsAreAccepted(t *testing.T) {
+	for _, password := range []string{
+		"seven quiet herons wade", "copper lantern drifts north", "wet gravel sings at noon", "violet bicycle thunder harbour", "four unrelated words here",
+		"kqXv7-pWm2r_Tz9Lb", "8d0c6f1be7a94325", "ma chaise boit du thé", "Kühlschrank tanzt Walzer", "zielony rower śpi głęboko", "фиолетовый трамвай спит", "πράσινο ποδήλατο κοιμάται",
+		"紫色の電車が静かな川辺で眠っている", "보라색 전차가 조용한 강가에서", "ترام بنفسجي ينام بهدوء", "हरी साइकिल चुपचाप सोती", "Acme lifts seven purple otters", "🦦🚋🪟🎻🦔🧭🪵🍋🧵🎲🦜🌋🪁🧊🐚",
+	} {
+		if err := checkPassword(password, own...); err != nil {
+			t.Errorf("%q is refused: %v; it is thought to take %.1e guesses", password, err, guesses(password, own))
+		}
+	}
+	for range 300 { // what a password manager draws
+		if password := rand.Text()[:16]; checkPassword(strings.ToLower(password), own...) != nil {
+			t.Errorf("%q is refused: %.1e guesses", password, guesses(password, own))
+		}
+	}
+}
+
+// TestEstimateReadsBoundedText counts work rather than time: the longest password costs what its two windows do.
+func TestEstimateReadsBoundedText(t *testing.T) {
+	tail := "violet tram window drifts past copper lanterns"
+	if got := guesses(strings.Repeat("a", MaxPassword-len(tail))+tail, nil); got < minGuesses {
+		t.Errorf("a strong end of a long password is not read: %.1e", got)
+	}
+	if got := guesses(strings.Repeat("a", 100)+tail+strings.Repeat("a", 100), nil); got >= minGuesses {
+		t.Errorf("the middle of a long password is read: %.1e", got)
+	}
+	began := time.Now()
+	for _, unit := range []string{"a", "2026", "1q2w3e", "p4$sw0rd"} {
+		guesses(strings.Repeat(unit, MaxPassword)[:MaxPassword], own)
+	}
+	t.Logf("four passwords of %d characters took %v", MaxPassword, time.Since(began))
+}
