@@ -28,6 +28,8 @@ var (
 		challenge: `error="invalid_request", error_description="unreadable credential"`}
 	errKeyGone = &refusal{status: http.StatusUnauthorized, message: "The API key is not accepted any more.",
 		challenge: `error="invalid_token", error_description="the API key is not accepted any more"`}
+	errEnded = &refusal{status: http.StatusUnauthorized, message: "The API key or the session ended before the request was done. Nothing was changed.",
+		challenge: `error="invalid_token", error_description="the API key or the session has ended"`}
 	errToken = &refusal{status: http.StatusUnauthorized, message: "The session token has expired or was never good. Log in again.",
 		challenge: `error="invalid_token", error_description="the session token is not good"`}
 )

@@ -111,6 +111,8 @@ func (h *handler) refusalOf(err error) *refusal {
 			retryAfter: max(time.Second, locked.Until.Sub(h.keyring.Now()))}
 	case errors.As(err, &forbidden):
 		return lacking(forbidden.action)
+	case errors.Is(err, keyring.ErrUnauthenticated):
+		return errEnded
 	case errors.Is(err, keyring.ErrCredentials):
 		return &refusal{status: http.StatusUnauthorized, message: "The e-mail or the password is wrong."}
 	}

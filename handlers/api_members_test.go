@@ -121,7 +121,7 @@ func TestProgramsRunTheOrganisation(t *testing.T) {
 	owner.call(patch, admin, object{"status": "active"}).expect(t, "let in again", 409, "state_conflict")
 	owner.call(del, admin, nil).expect(t, "remove again", 200, "")
 
-	if _, err := storetest.DB(t, databaseURL).ExecContext(t.Context(), `UPDATE key_policies SET disable_departed = true WHERE org_id = $1`, s.org.ID); err != nil {
+	if _, err := storetest.Unaudited(t, databaseURL).ExecContext(t.Context(), `UPDATE key_policies SET disable_departed = true WHERE org_id = $1`, s.org.ID); err != nil {
 		t.Fatal(err)
 	}
 	owner.call(patch, "/v1/members/"+s.org.Support.MemberID, object{"status": "suspended", "keys": "leave"}).expect(t, "against the policy", 400, "validation_failed")

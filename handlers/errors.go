@@ -39,6 +39,7 @@ var meanings = []struct {
 	{keyring.ErrMoveKeys, http.StatusForbidden, "Moving keys to another bias profile changes them, for which an API key needs the scope write:api-keys besides."},
 	{keyring.ErrEntrust, http.StatusForbidden, "In its owner’s name this key’s scopes allow what you may not do, and whoever holds it could. Ask an owner of the organisation to do it."},
 	{keyring.ErrReach, http.StatusForbidden, "This API key is confined to a workspace, a process, the test environment or a bias profile, and changes nothing beyond."},
+	{keyring.ErrUnauthenticated, http.StatusUnauthorized, ""},
 	{keyring.ErrForbidden, http.StatusForbidden, ""},
 	{keyring.ErrNotFound, http.StatusNotFound, ""},
 	{keyring.ErrCursor, http.StatusBadRequest, "This link points into another list, or was changed on the way. Start again from the list’s first page."},
@@ -75,6 +76,11 @@ func (h *handler) fail(err error, c echo.Context) {
 	if forPrograms(c.Request().URL.Path) {
 		h.failProgram(c, err)
 		return
+	}
+	if errors.Is(err, keyring.ErrUnauthenticated) { // since the request began; nothing was done
+		if err = h.askToSignIn(c); err == nil {
+			return
+		}
 	}
 	failure := h.meaning(err)
 	if failure.Status >= 500 {

@@ -527,7 +527,8 @@ func (s *site) catalogue() (workspace, process, profile string) {
 		}
 		strict, err := tx.InsertProfile(apikey.Profile{Name: "Strict", DefaultThreshold: 30, Categories: []apikey.Category{{Name: "age", Enabled: true, Threshold: 20, Action: apikey.Block}}})
 		workspace, process, profile = made.ID, inside.ID, strict.ID
-		return []audit.Change{{Subject: audit.Subject{Kind: "workspace", ID: made.ID, Name: "Research"}}}, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "workspace", ID: made.ID, Name: "Research"}},
+			{Subject: audit.Subject{Kind: "process", ID: inside.ID, Name: "Nightly import"}}, {Subject: audit.Subject{Kind: "profile", ID: strict.ID, Name: "Strict"}}}, err
 	})
 	if err != nil {
 		s.t.Fatal(err)

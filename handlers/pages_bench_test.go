@@ -32,7 +32,7 @@ func BenchmarkPages(b *testing.B) {
 		}
 	}
 	address := storetest.URL(b)
-	db := storetest.DB(b, address)
+	db := storetest.Unaudited(b, address)
 	s, err := store.Open(b.Context(), address)
 	if err != nil {
 		b.Fatal(err)

@@ -49,7 +49,8 @@ func things(t testing.TB, s *store.Store, ring *keyring.Keyring, who account.Act
 		ids["scopes"] = "read:x" + strings.ReplaceAll(profile.ID, "-", "")
 		err = tx.InsertScope(store.Scope{Name: ids["scopes"]})
 		ids["bias-profiles"], ids["workspaces"], ids["processes"] = profile.ID, workspace.ID, process.ID
-		return []audit.Change{{Subject: audit.Subject{Kind: "profile", ID: profile.ID, Name: profile.Name}}}, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "profile", ID: profile.ID, Name: profile.Name}}, {Subject: audit.Subject{Kind: "workspace", ID: workspace.ID}},
+			{Subject: audit.Subject{Kind: "process", ID: process.ID}}, {Subject: audit.Subject{Kind: "scope", ID: who.OrgID, Name: ids["scopes"]}}}, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +220,7 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 	for name, change := range map[string]string{"support": `role = 'support'`, "member": `role = 'member'`, "suspended": `status = 'suspended'`, "removed": `status = 'removed'`} {
 		org := storetest.Organisation(t, s)
 		_, secret := here.key(org.Admin, catalogue.ScopeNames()...)
-		if _, err := storetest.DB(t, databaseURL).ExecContext(t.Context(), `UPDATE members SET `+change+` WHERE id = $1`, org.Admin.MemberID); err != nil {
+		if _, err := storetest.Unaudited(t, databaseURL).ExecContext(t.Context(), `UPDATE members SET `+change+` WHERE id = $1`, org.Admin.MemberID); err != nil {
 			t.Fatal(err)
 		}
 		fallen[name] = here.with(secret)

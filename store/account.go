@@ -26,7 +26,7 @@ func (tx *Tx) RenameSelf(name string) (before string, err error) {
 	if err != nil {
 		return "", tidy(err)
 	}
-	_, err = tx.db.ExecContext(tx.ctx, `UPDATE members SET name = $3 WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, tx.actor.MemberID, name)
+	_, err = tx.db.ExecContext(tx.ctx, `UPDATE members SET name = $3 WHERE org_id = $1 AND id = $2 AND name <> $3`, tx.actor.OrgID, tx.actor.MemberID, name)
 	return before, tidy(err)
 }
 

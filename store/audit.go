@@ -58,10 +58,10 @@ func (tx *Tx) insertEvents(events []audit.Event) error {
 			Before: e.Before, After: e.After, PrevHash: e.PrevHash, Hash: e.Hash,
 		}
 	}
-	_, err := tx.db.NamedExecContext(tx.ctx, `INSERT INTO audit_events (`+eventColumns+`) VALUES (
+	result, err := tx.db.NamedExecContext(tx.ctx, `INSERT INTO audit_events (`+eventColumns+`) VALUES (
 		:org_id, :seq, :id, :at, :action, :actor_id, :actor_email, :actor_role, :session_id, :key_id, :address, :user_agent,
 		:subject_kind, :subject_id, :subject_name, :before, :after, :prev_hash, :hash)`, rows)
-	return err
+	return rowsAffected(len(events), result, err)
 }
 
 // Span is a stretch of an organisation's log, from the event after one number to the one before another; 0 for an end

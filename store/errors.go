@@ -15,14 +15,16 @@ import (
 
 // What a call to the store may come back with, beside nil and errors nobody foresaw.
 var (
-	ErrNotFound    = errors.New("not found in this organisation")
-	ErrForbidden   = errors.New("the actor's role does not allow this")
-	ErrStale       = errors.New("changed by somebody else in the meantime")
-	ErrUnavailable = errors.New("the database does not answer")
-	ErrTaken       = errors.New("the name is taken")
-	ErrSetUp       = errors.New("the installation is already set up, or the link is used up")
-	ErrInUse       = errors.New("something still refers to it")
-	ErrFull        = errors.New("the organisation has as many of these as it can have")
+	ErrNotFound  = errors.New("not found in this organisation")
+	ErrForbidden = errors.New("the actor's role does not allow this")
+	// ErrUnauthenticated says that the actor's session, key or membership has ended since they were authenticated.
+	ErrUnauthenticated = errors.New("the session, the key or the membership has ended")
+	ErrStale           = errors.New("changed by somebody else in the meantime")
+	ErrUnavailable     = errors.New("the database does not answer")
+	ErrTaken           = errors.New("the name is taken")
+	ErrSetUp           = errors.New("the installation is already set up, or the link is used up")
+	ErrInUse           = errors.New("something still refers to it")
+	ErrFull            = errors.New("the organisation has as many of these as it can have")
 )
 
 // RepeatedError says that a request was made before, and which key it made then.
@@ -67,6 +69,8 @@ func tidy(err error) error {
 	}
 	var pqErr *pq.Error
 	switch {
+	case errors.Is(err, ErrUnavailable): // it has its meaning already
+		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
 	case errors.As(err, &pqErr):

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -373,7 +374,10 @@ func (s *Store) KeyLineage(ctx context.Context, orgID, id string) ([]apikey.Key,
 func (tx *Tx) LockKey(id string) (apikey.Key, error) {
 	var r keyRecord
 	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2 FOR NO KEY UPDATE`, tx.actor.OrgID, id)
-	return r.key(), tidy(err)
+	if err != nil {
+		return r.key(), tidy(err)
+	}
+	return r.key(), tx.ownKey(r.key())
 }
 
 // Key returns a key of the actor's organisation without holding its row.
@@ -381,6 +385,17 @@ func (tx *Tx) Key(id string) (apikey.Key, error) {
 	var r keyRecord
 	err := tx.db.GetContext(tx.ctx, &r, `SELECT `+keyColumns+` FROM api_keys k WHERE k.org_id = $1 AND k.id = $2`, tx.actor.OrgID, id)
 	return r.key(), tidy(err)
+}
+
+// ActingKey returns the key that acts, by which others are judged. Mutate refuses to commit if it is confined to less
+// by then.
+func (tx *Tx) ActingKey() (apikey.Key, error) {
+	key, err := tx.Key(tx.actor.KeyID)
+	if err != nil {
+		return key, unauthenticated(err)
+	}
+	tx.acting = &key
+	return key, nil
 }
 
 // InsertKey stores a new key of the actor's organisation under its hash, and returns it as it was stored: with the
@@ -422,6 +437,18 @@ func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
 func (tx *Tx) DeleteKey(id string) error {
 	result, err := tx.db.ExecContext(tx.ctx, `DELETE FROM api_keys WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id)
 	return oneRow(result, err)
+}
+
+// rowsAffected returns an error unless a statement changed so many rows: a trigger or a rule can drop some silently.
+func rowsAffected(want int, result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n != int64(want) {
+		err = fmt.Errorf("%d of %d rows were written", n, want)
+	}
+	return err
 }
 
 func oneRow(result sql.Result, err error) error {

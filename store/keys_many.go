@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"time"
 
 	"github.com/lib/pq"
@@ -33,6 +34,7 @@ func (tx *Tx) LockKeys(of KeysOf, after string) ([]apikey.Key, error) {
 	keys := make([]apikey.Key, len(records))
 	for i, r := range records {
 		keys[i] = r.key()
+		err = errors.Join(err, tx.ownKey(keys[i]))
 	}
 	return keys, tidy(err)
 }

@@ -31,7 +31,7 @@ func BenchmarkList(b *testing.B) {
 		}
 	}
 	url := storetest.URL(b)
-	db := storetest.DB(b, url)
+	db := storetest.Unaudited(b, url)
 	small, large := fill(b, db, "small", 1000), fill(b, db, "large", n)
 	for i := range 20 {
 		fill(b, db, fmt.Sprint("other", i), 5000)

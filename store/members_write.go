@@ -45,7 +45,7 @@ func (tx *Tx) LockMember(id string) (account.Person, []string, error) {
 	if found.ID == "" {
 		return found, nil, ErrNotFound
 	}
-	return found, held, nil
+	return found, held, tx.ownMember(found)
 }
 
 // LockKeyOwner returns a member of the actor's organisation, whatever their status, who comes to own no further key until the

@@ -73,7 +73,7 @@ func TestEveryChangeIsToldBeforeTheNextBeat(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	org, ring, db := storetest.Organisation(t, s), keyring.New(s), storetest.DB(t, address)
+	org, ring, db := storetest.Organisation(t, s), keyring.New(s), storetest.Unaudited(t, address)
 	l := follow(t, s)
 	issued, plaintext, err := ring.IssueKey(t.Context(), org.Owner, keyring.KeyDraft{Name: "a key", Scopes: []string{"read:chat"}})
 	if err != nil {

@@ -16,7 +16,9 @@ import (
 
 func setPolicy(t *testing.T, s *store.Store, owner account.Actor, p apikey.Policy) apikey.Policy {
 	t.Helper()
-	err := s.Mutate(t.Context(), owner, account.ChangePolicy, func(tx *store.Tx) ([]audit.Change, error) { return nil, tx.UpdatePolicy(p) })
+	err := s.Mutate(t.Context(), owner, account.ChangePolicy, func(tx *store.Tx) ([]audit.Change, error) {
+		return []audit.Change{{Subject: audit.Subject{Kind: "policy", ID: owner.OrgID}}}, tx.UpdatePolicy(p)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +36,7 @@ func judged(t *testing.T, s *store.Store, org storetest.Org, start time.Time) ma
 	var workspace store.Workspace
 	err := s.Mutate(t.Context(), org.Owner, account.CreateWorkspace, func(tx *store.Tx) (_ []audit.Change, err error) {
 		workspace, err = tx.InsertWorkspace("one")
-		return nil, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "workspace", ID: workspace.ID}}}, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +81,7 @@ func TestBrokenPolicyInSQLIsBrokenPolicyInGo(t *testing.T) {
 	keys := judged(t, s, org, start)
 	judged(t, s, other, start)
 	err := s.Mutate(t.Context(), org.Owner, account.SuspendMember, func(tx *store.Tx) ([]audit.Change, error) {
-		return nil, tx.UpdateMember(account.Person{ID: org.Admin.MemberID, Role: account.Admin, Status: account.Suspended})
+		return []audit.Change{{Subject: audit.Subject{Kind: "member", ID: org.Admin.MemberID}}}, tx.UpdateMember(account.Person{ID: org.Admin.MemberID, Role: account.Admin, Status: account.Suspended})
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -86,6 +87,7 @@ func (tx *Tx) InsertSession(kind SessionKind, lifetime time.Duration) (Session, 
 func (tx *Tx) EndSession(id string) error {
 	result, err := tx.db.ExecContext(tx.ctx, `UPDATE sessions SET ended_at = $3
 		WHERE org_id = $1 AND member_id = $2 AND ended_at IS NULL AND id = $4`, tx.actor.OrgID, tx.actor.MemberID, tx.now, id)
+	tx.own.session = tx.own.session || err == nil && id == tx.actor.SessionID
 	return oneRow(result, err)
 }
 
@@ -101,5 +103,6 @@ func (tx *Tx) endSessions(memberID, except string) ([]string, error) {
 	err := tx.db.SelectContext(tx.ctx, &ended, `UPDATE sessions s SET ended_at = $5
 		WHERE s.org_id = $1 AND s.member_id = $4 AND `+live+` AND s.id IS DISTINCT FROM nullif($6, '')::uuid RETURNING s.id`,
 		tx.actor.OrgID, tx.now.Add(-seenEvery), tx.now.Add(-idleLimit-seenEvery), memberID, tx.now, except)
+	tx.own.session = tx.own.session || slices.Contains(ended, tx.actor.SessionID)
 	return ended, tidy(err)
 }

@@ -18,7 +18,7 @@ func begin(t *testing.T, s *store.Store, who account.Actor, lifetime time.Durati
 	var session store.Session
 	err := s.Mutate(t.Context(), who, account.SignIn, func(tx *store.Tx) (_ []audit.Change, err error) {
 		session, err = tx.InsertSession(store.BrowserSession, lifetime)
-		return nil, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "session", ID: session.ID}}}, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,9 @@ func TestSessionEndsByTimeByIdlenessAndByHand(t *testing.T) {
 	used, idle, ended := begin(t, s, org.Admin, 24*time.Hour), begin(t, s, org.Admin, 24*time.Hour), begin(t, s, org.Admin, 24*time.Hour)
 	foreign := begin(t, s, org.Owner, 24*time.Hour)
 	end := func(id string) error {
-		return s.Mutate(t.Context(), org.Admin, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) { return nil, tx.EndSession(id) })
+		return s.Mutate(t.Context(), org.Admin, account.EndSession, func(tx *store.Tx) ([]audit.Change, error) {
+			return []audit.Change{{Subject: audit.Subject{Kind: "session", ID: id}}}, tx.EndSession(id)
+		})
 	}
 	for _, id := range []string{foreign.ID, ""} {
 		if err := end(id); !errors.Is(err, store.ErrNotFound) {

@@ -61,7 +61,7 @@ func TestAnIssuedKeyIsAllThatIsPrinted(t *testing.T) {
 func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
 	env := onDatabase(t)
 	createUser(t, env, "Acme", "ada@acme.test", "owner")
-	db := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
+	db := storetest.Unaudited(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
 	_, err := db.ExecContext(t.Context(), `
 		INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), id, 'Support desk', now() FROM organisations;
 		UPDATE key_policies SET require_allowlist = true, require_workspace = true, longest_lifetime_days = 30, default_lifetime_days = 30`)

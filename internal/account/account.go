@@ -193,6 +193,16 @@ func (r Role) May(a Action) bool {
 	return r == Operator || slices.Contains(allowed[a].roles, r)
 }
 
+// Includes reports whether the role allows every action that the other one does.
+func (r Role) Includes(other Role) bool {
+	for action := range allowed {
+		if other.May(action) && !r.May(action) {
+			return false
+		}
+	}
+	return true
+}
+
 // RolesFor lists the roles that may take the action, strongest first: "which role it takes".
 func RolesFor(a Action) []Role { return slices.Clone(allowed[a].roles) }
 

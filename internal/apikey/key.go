@@ -159,6 +159,16 @@ func within(list, other []netip.Prefix) bool {
 	return true
 }
 
+// AllowsAddress reports whether an allowlist lets an address in. An empty list lets in every address, a list that is not
+// empty never the zero Addr.
+func AllowsAddress(list []netip.Prefix, address netip.Addr) bool {
+	if len(list) == 0 {
+		return true
+	}
+	address = address.Unmap().WithZone("")
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(address) })
+}
+
 // Lifetime is how long the key was made to live.
 func (k Key) Lifetime() time.Duration { return k.ExpiresAt.Sub(k.CreatedAt) }
 

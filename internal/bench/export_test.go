@@ -20,7 +20,7 @@ import (
 // process ever had (VmHWM). Then it asks for the check of the longer chain, and waits for its result.
 func BenchmarkExport(b *testing.B) {
 	program, address := build(b, nil), storetest.URL(b)
-	db := storetest.DB(b, address)
+	db := storetest.Unaudited(b, address)
 	s, err := store.Open(b.Context(), address)
 	if err != nil {
 		b.Fatal(err)

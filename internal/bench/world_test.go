@@ -35,7 +35,7 @@ func newWorld(b *testing.B, n, inTable int) *world {
 		b.Fatal(err)
 	}
 	w.caller = caller.Reveal()
-	db := storetest.DB(b, w.url)
+	db := storetest.Unaudited(b, w.url)
 	execute(b, db, `ALTER TABLE api_keys DISABLE TRIGGER api_keys_are_audited, DISABLE TRIGGER api_keys_make_news`)
 	var hashes [][]byte
 	var prefixes, signatures []string

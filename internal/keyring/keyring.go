@@ -31,14 +31,15 @@ func (r *Keyring) Now() time.Time { return r.store.Now() }
 
 // What the store answers with has the same meaning to whoever calls a use case.
 var (
-	ErrNotFound    = store.ErrNotFound
-	ErrForbidden   = store.ErrForbidden
-	ErrStale       = store.ErrStale
-	ErrUnavailable = store.ErrUnavailable
-	ErrTaken       = store.ErrTaken
-	ErrSetUp       = store.ErrSetUp
-	ErrInUse       = store.ErrInUse
-	ErrFull        = store.ErrFull
+	ErrNotFound        = store.ErrNotFound
+	ErrForbidden       = store.ErrForbidden
+	ErrStale           = store.ErrStale
+	ErrUnauthenticated = store.ErrUnauthenticated
+	ErrUnavailable     = store.ErrUnavailable
+	ErrTaken           = store.ErrTaken
+	ErrSetUp           = store.ErrSetUp
+	ErrInUse           = store.ErrInUse
+	ErrFull            = store.ErrFull
 )
 
 // Errors of the use cases themselves.

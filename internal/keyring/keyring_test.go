@@ -31,7 +31,7 @@ func newHouse(t *testing.T) house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return house{keyring.New(s), s, storetest.DB(t, address), storetest.Organisation(t, s), t}
+	return house{keyring.New(s), s, storetest.Unaudited(t, address), storetest.Organisation(t, s), t}
 }
 
 func draft(name string) keyring.KeyDraft {

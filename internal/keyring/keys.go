@@ -174,7 +174,7 @@ func reach(tx *store.Tx) (func(apikey.Key) error, error) {
 	if actor.KeyID == "" {
 		return func(apikey.Key) error { return nil }, nil
 	}
-	acting, err := tx.Key(actor.KeyID)
+	acting, err := tx.ActingKey()
 	return func(key apikey.Key) error {
 		if key.Within(acting) && actor.MayGrant(key.Scopes) {
 			return nil
@@ -537,19 +537,9 @@ func (r *Keyring) Keys(ctx context.Context, actor account.Actor, filter apikey.F
 // KeyActor returns for whom a key acts: its owner, as the database knows them at this moment. One who is not active has
 // no role, and so the key no power. ErrNotFound when the key is not accepted any more.
 func (r *Keyring) KeyActor(ctx context.Context, from Visitor, orgID, keyID string) (account.Actor, error) {
-	row, err := r.store.KeyByID(ctx, orgID, keyID)
-	if err != nil {
-		return account.Actor{}, err
-	}
-	if !row.AcceptedAt(r.store.Now()) {
-		return account.Actor{}, ErrNotFound
-	}
-	actor := account.Actor{OrgID: orgID, MemberID: row.OwnerID, Email: row.Owner.Email, Name: row.Owner.Name,
-		KeyID: row.ID, Scopes: row.Scopes, Address: from.Address, UserAgent: from.UserAgent}
-	if row.Owner.Status == account.Active {
-		actor.Role = row.Owner.Role
-	}
-	return actor, nil
+	actor, err := r.store.KeyActor(ctx, orgID, keyID)
+	actor.Address, actor.UserAgent = from.Address, from.UserAgent
+	return actor, err
 }
 
 // KeyUsage returns a key's requests by day (UTC) for so many days up to today, oldest first; ErrNotFound for a key that

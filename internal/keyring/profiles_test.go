@@ -215,7 +215,7 @@ func TestAKeyChangesProfilesOnlyAsFarAsItReaches(t *testing.T) {
 			change(&d)
 		}
 		key := h.issue(h.org.Owner, d)
-		actor, err := h.KeyActor(ctx, keyring.Visitor{}, h.org.ID, key.ID)
+		actor, err := h.KeyActor(ctx, keyring.Visitor{Address: "192.0.2.1"}, h.org.ID, key.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +267,7 @@ func (h house) place(who account.Actor) (workspace, process string) {
 		}
 		p, err := tx.InsertProcess(w.ID, "Nightly import")
 		workspace, process = w.ID, p.ID
-		return []audit.Change{{Subject: audit.Subject{Kind: "workspace", ID: w.ID, Name: w.Name}}}, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "workspace", ID: w.ID, Name: w.Name}}, {Subject: audit.Subject{Kind: "process", ID: p.ID, Name: p.Name}}}, err
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -279,12 +279,15 @@ func (h house) place(who account.Actor) (workspace, process string) {
 func TestNoOrganisationHasTooManyProfiles(t *testing.T) {
 	h := newHouse(t)
 	err := h.store.Mutate(t.Context(), h.org.Owner, account.CreateProfile, func(tx *store.Tx) ([]audit.Change, error) {
+		var happened []audit.Change
 		for i := range apikey.MaxProfiles - 1 {
-			if _, err := tx.InsertProfile(apikey.Profile{Name: fmt.Sprint("profile ", i)}); err != nil {
+			made, err := tx.InsertProfile(apikey.Profile{Name: fmt.Sprint("profile ", i)})
+			if err != nil {
 				return nil, err
 			}
+			happened = append(happened, audit.Change{Subject: audit.Subject{Kind: "profile", ID: made.ID}})
 		}
-		return nil, nil
+		return happened, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -421,7 +424,7 @@ func BenchmarkDeletingAProfileOf10000Keys(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = s.Close() })
-	ring, org, db := keyring.New(s), storetest.Organisation(b, s), storetest.DB(b, address)
+	ring, org, db := keyring.New(s), storetest.Organisation(b, s), storetest.Unaudited(b, address)
 	for b.Loop() {
 		b.StopTimer()
 		var ids [2]string

@@ -138,12 +138,15 @@ func TestAScopeIsWrittenAsVerbAndResource(t *testing.T) {
 func TestACatalogueIsNoLargerThanAKeyCanHold(t *testing.T) {
 	h := newHouse(t)
 	err := h.store.Mutate(t.Context(), h.org.Owner, account.CreateScope, func(tx *store.Tx) ([]audit.Change, error) {
+		var happened []audit.Change
 		for i := range store.MaxCatalogue - 16 {
-			if err := tx.InsertScope(store.Scope{Name: fmt.Sprintf("read:n%d", i)}); err != nil {
+			name := fmt.Sprintf("read:n%d", i)
+			if err := tx.InsertScope(store.Scope{Name: name}); err != nil {
 				return nil, err
 			}
+			happened = append(happened, audit.Change{Subject: audit.Subject{Kind: "scope", ID: h.org.ID, Name: name}})
 		}
-		return nil, nil
+		return happened, nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -263,7 +266,7 @@ func TestAConfinedKeyDoesNotChangeWhatIsTheWholeOrganisations(t *testing.T) {
 		}
 		p, err := tx.InsertProfile(apikey.Profile{Name: "one"})
 		workspace, profile = w.ID, p.ID
-		return nil, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "workspace", ID: w.ID}}, {Subject: audit.Subject{Kind: "profile", ID: p.ID}}}, err
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +344,7 @@ func TestAKeyWaitsForAScopeThatIsGoing(t *testing.T) {
 			_, _, err := h.IssueKey(t.Context(), h.org.Owner, scoped("read:going"))
 			return err
 		})
-		return nil, nil
+		return []audit.Change{{Subject: audit.Subject{Kind: "scope", ID: h.org.ID, Name: "read:going"}}}, nil
 	})
 	if err != nil {
 		t.Fatal(err)

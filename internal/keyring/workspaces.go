@@ -98,7 +98,7 @@ func reaches(tx *store.Tx, workspaceID, processID string) error {
 	if actor.KeyID == "" {
 		return nil
 	}
-	acting, err := tx.Key(actor.KeyID)
+	acting, err := tx.ActingKey()
 	acting.IPAllowlist = nil
 	place := apikey.Key{WorkspaceID: workspaceID, ProcessID: processID, Environment: apikey.Live}
 	if err == nil && !place.Within(acting) {

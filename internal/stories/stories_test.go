@@ -99,7 +99,7 @@ func open(t *testing.T) *site {
 	})
 	server.Start()
 	t.Cleanup(server.Close)
-	return &site{server, t, s, ring, storetest.DB(t, address), log}
+	return &site{server, t, s, ring, storetest.Unaudited(t, address), log}
 }
 
 // visit opens a window in which the member has signed in.

@@ -34,7 +34,7 @@ func BenchmarkVerifyCold(b *testing.B) {
 		}
 	})
 	b.Run("floor", func(b *testing.B) {
-		statement, err := storetest.DB(b, address).PrepareContext(b.Context(), `SELECT id FROM api_keys WHERE hash = $1`)
+		statement, err := storetest.Unaudited(b, address).PrepareContext(b.Context(), `SELECT id FROM api_keys WHERE hash = $1`)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func BenchmarkFlush(b *testing.B) {
 	address := storetest.URL(b)
 	s := open(b, address)
 	org := storetest.Organisation(b, s)
-	db := storetest.DB(b, address)
+	db := storetest.Unaudited(b, address)
 	for _, statement := range []string{
 		`ALTER TABLE api_keys DISABLE TRIGGER api_keys_are_audited`,
 		`INSERT INTO api_keys (id, org_id, name, environment, prefix, hash, signature, scopes, status, owner_id, created_by, created_at, expires_at)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -274,7 +273,7 @@ func (e *entry) judge(q Question, now time.Time) Code {
 			return InsufficientScope
 		}
 	}
-	if !allowed(e.terms.allowlist, q.Address) {
+	if !apikey.AllowsAddress(e.terms.allowlist, q.Address) {
 		return AddressNotAllowed
 	}
 	return Valid
@@ -296,14 +295,6 @@ func (e *entry) life() apikey.Key {
 		key.GraceEndsAt = &end
 	}
 	return key
-}
-
-func allowed(list []netip.Prefix, address netip.Addr) bool {
-	if len(list) == 0 {
-		return true
-	}
-	address = address.Unmap().WithZone("")
-	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(address) })
 }
 
 // key is the entry as others see it.

@@ -103,7 +103,7 @@ func (w *world) profile() (made apikey.Profile) {
 // sql changes what no use case changes, beside the audit log.
 func (w *world) sql(statement string, args ...any) {
 	w.Helper()
-	db := storetest.DB(w, w.url)
+	db := storetest.Unaudited(w, w.url)
 	_, err := db.ExecContext(w.Context(), statement, args...)
 	w.must(err)
 }
@@ -231,7 +231,7 @@ func TestAVerdictTellsAllOfTheKey(t *testing.T) {
 			return nil, err
 		}
 		process, err = tx.InsertProcess(space.ID, "Checkout")
-		return []audit.Change{{Subject: audit.Subject{Kind: "process", ID: process.ID, Name: process.Name}}}, err
+		return []audit.Change{{Subject: audit.Subject{Kind: "process", ID: process.ID, Name: process.Name}}, {Subject: audit.Subject{Kind: "workspace", ID: space.ID, Name: space.Name}}}, err
 	}))
 	k := w.issue(func(d *keyring.KeyDraft) {
 		d.OwnerID, d.ProcessID, d.ProfileID, d.Environment = w.org.Admin.MemberID, process.ID, profile.ID, "test"
