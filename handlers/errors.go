@@ -102,7 +102,7 @@ func (h *handler) fail(err error, c echo.Context) {
 	if failure.Status == http.StatusTooManyRequests {
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
 	}
-	failure.Page = views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}
+	failure.Page = h.barePage(c)
 	failure.RequestID = requestID(c)
 	var forbidden forbiddenError
 	if errors.As(err, &forbidden) {

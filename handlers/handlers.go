@@ -32,6 +32,7 @@ type Options struct {
 	Pools          func() []keyring.Pool // the connections to the database, for the metrics
 	MetricsApart   bool                  // the metrics are served elsewhere, and not here
 	BaseURL        *url.URL              // where people reach the server
+	BaseURLUnset   bool                  // nobody configured it: BaseURL is where the server listens
 	TrustedProxies []netip.Prefix
 	RateLimit      int // requests a minute that each program may send, but for those about keys
 	Log            *slog.Logger
@@ -44,6 +45,7 @@ type handler struct {
 	limits   *throttled.GCRARateLimiterCtx
 	ready    func(context.Context) error
 	baseURL  *url.URL
+	noBase   bool // baseURL was not configured
 	log      *slog.Logger
 	sessions *scs.SessionManager
 	tokens   formTokens
@@ -62,7 +64,7 @@ type Server struct {
 // New returns the whole server.
 func New(o Options) Server {
 	h := &handler{
-		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, log: o.Log,
+		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, noBase: o.BaseURLUnset, log: o.Log,
 		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit),
 		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),
 	}

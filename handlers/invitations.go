@@ -67,7 +67,7 @@ func (h *handler) invite(c echo.Context) error {
 	}
 	// The link is committed, and nothing from here on asks the database, lest it be lost.
 	return h.draw(c, http.StatusCreated, views.ShowInvitation(views.InvitationOnce{
-		Page: views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}, Return: form.Return, Invitation: invitationView(made), Link: h.joinLink(token),
+		Page: h.barePage(c), Return: form.Return, Invitation: invitationView(made), Link: h.joinLink(token),
 	}))
 }
 

@@ -143,7 +143,7 @@ func (h *handler) newKey(c echo.Context) error {
 // showOnce answers with the page that holds a plaintext: the only one that ever does. The key is committed by now, so
 // nothing on this way asks the database for more, lest the plaintext be lost.
 func (h *handler) showOnce(c echo.Context, model views.IssuedKey) error {
-	model.Page, model.BaseURL = views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}, h.baseURL.String()
+	model.Page, model.BaseURL = h.barePage(c), h.baseURL.String()
 	return h.draw(c, http.StatusCreated, views.ShowOnce(model))
 }
 

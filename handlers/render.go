@@ -99,9 +99,18 @@ func (h *handler) done(c echo.Context, path, sentence string) error {
 	return h.goTo(c, path)
 }
 
+// barePage is page without what asks the cookie's data: for an answer that must not be lost.
+func (h *handler) barePage(c echo.Context) views.Page {
+	page := views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}
+	if h.noBase {
+		page.UnsetBase, page.OtherHost = h.baseURL.String(), !strings.EqualFold(c.Request().Host, h.baseURL.Host)
+	}
+	return page
+}
+
 // page is what every page carries.
 func (h *handler) page(c echo.Context) views.Page {
-	page := views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}
+	page := h.barePage(c)
 	if wantedFragment(c.Request()) == "" {
 		page.Flash = h.sessions.PopString(c.Request().Context(), flashKey)
 	}

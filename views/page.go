@@ -22,6 +22,9 @@ type Page struct {
 	Viewer Viewer
 	Now    time.Time
 	Flash  string // said once at the top after something was done; empty for nothing
+
+	UnsetBase string // where links lead because BASE_URL is not set; empty when it is
+	OtherHost bool   // with UnsetBase: the page was asked for at another host
 }
 
 // Viewer is who looks at the page. The zero Viewer is somebody who is not signed in.

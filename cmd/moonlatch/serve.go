@@ -66,6 +66,9 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 	}
 	return db.work(ctx, p.config.Secrets, func(s *store.Store, ring *keyring.Keyring) error {
 		base := p.config.baseURL(listener.Addr().String())
+		if p.config.BaseURL == nil {
+			p.log.Warn("BASE_URL is not set: links for set-up and invitations, and the examples, lead to where this server listens", "address", base.String())
+		}
 		if err := p.welcome(ctx, s, ring, base, fill); err != nil {
 			return err
 		}
@@ -81,7 +84,7 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		defer stop()
 		handler := handlers.New(handlers.Options{
 			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: s.Ready,
-			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, TrustedProxies: p.config.TrustedProxies,
+			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, TrustedProxies: p.config.TrustedProxies,
 			RateLimit: int(p.config.RateLimit), Log: p.log,
 		})
 		if metrics != nil {
@@ -193,13 +196,17 @@ func (p *program) welcome(ctx context.Context, s *store.Store, ring *keyring.Key
 	if err != nil || token == "" {
 		return err
 	}
-	p.box(
+	lines := []string{
 		"Moonlatch has no organisation yet. Set it up here:",
 		"",
 		base.JoinPath("setup", token).String(),
 		"",
 		"The link works once, for 24 hours. A restart prints a new one.",
-	)
+	}
+	if p.config.BaseURL == nil {
+		lines = append(lines, "BASE_URL is not set: from another machine, replace the beginning by this server's address.")
+	}
+	p.box(lines...)
 	return nil
 }
 

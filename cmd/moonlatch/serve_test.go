@@ -128,3 +128,20 @@ func TestStoppingLetsRequestsFinish(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAStartWithoutABaseURLSaysWhereLinksLead(t *testing.T) {
+	env := onDatabase(t)
+	s := serve(t, env)
+	s.wait(t)
+	if log := s.stderr.String(); !strings.Contains(log, "BASE_URL is not set") || !strings.Contains(log, s.address) {
+		t.Errorf("the log says %s", log)
+	}
+	if said := s.stdout.String(); !strings.Contains(said, "/setup/") || !strings.Contains(said, "BASE_URL is not set") {
+		t.Errorf("beside the link to set up: %s", said)
+	}
+	s = serve(t, append(env, "BASE_URL=https://keys.example.com"))
+	s.wait(t)
+	if said := s.stdout.String() + s.stderr.String(); !strings.Contains(said, "https://keys.example.com/setup/") || strings.Contains(said, "BASE_URL") {
+		t.Errorf("with one: %s", said)
+	}
+}
