@@ -51,7 +51,7 @@ var meanings = []struct {
 	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link."},
 	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can’t be deleted. Archive it instead, or delete first what belongs to it."},
 	{keyring.ErrFull, http.StatusConflict, "Your organisation has as many of these as it can. Delete one that is not needed."},
-	{keyring.ErrTaken, http.StatusConflict, "This name is taken. Choose another."},
+	{keyring.ErrTaken, http.StatusConflict, "This name is taken, perhaps in another case. Choose another."},
 	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can’t be deleted. Retire it instead."},
 	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch’s own API asks for this scope, so it can’t be deleted. Retire it instead."},
 	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired."},

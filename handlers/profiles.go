@@ -204,7 +204,7 @@ func (h *handler) refuseProfileForm(c echo.Context, form views.ProfileForm, err 
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)
 	case errors.Is(err, keyring.ErrTaken):
-		form.Problems = input.Problems{"name": "Another profile has this name. Choose a different one."}
+		form.Problems = input.Problems{"name": "Another profile has this name, perhaps in another case. Choose a different one."}
 	case errors.Is(err, keyring.ErrFull):
 		status = h.meaning(err).Status
 		form.Problems = input.Problems{"": fmt.Sprintf("Your organisation has %d bias profiles, and can’t have more. Delete one that no key needs.", apikey.MaxProfiles)}

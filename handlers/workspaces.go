@@ -167,9 +167,9 @@ func (h *handler) refusePlaceForm(c echo.Context, form views.PlaceForm, err erro
 			form.Problems["workspaceId"] = gone
 		}
 	case errors.Is(err, keyring.ErrTaken) && form.Place.Kind == views.AProcess:
-		form.Problems = input.Problems{"name": "The workspace has a process of this name already. Choose another."}
+		form.Problems = input.Problems{"name": "The workspace has a process of this name already, perhaps in another case. Choose another."}
 	case errors.Is(err, keyring.ErrTaken):
-		form.Problems = input.Problems{"name": "There is a workspace of this name already. Choose another."}
+		form.Problems = input.Problems{"name": "There is a workspace of this name already, perhaps in another case. Choose another."}
 	case errors.Is(err, keyring.ErrFull):
 		status, form.Problems = h.meaning(err).Status, input.Problems{"": h.meaning(err).Sentence}
 	case errors.As(err, new(keyring.MissingError)):

@@ -58,6 +58,10 @@ var constraints = map[string]error{
 	"processes_name_taken":           ErrTaken,
 	"bias_profiles_name_taken":       ErrTaken,
 	"scopes_pkey":                    ErrTaken,
+	"organisations_name_alike":       ErrTaken,
+	"workspaces_name_alike":          ErrTaken,
+	"processes_name_alike":           ErrTaken,
+	"bias_profiles_name_alike":       ErrTaken,
 	// PostgreSQL's own name for the constraint by which a process lies in a workspace of its organisation.
 	"processes_org_id_workspace_id_fkey": ErrNotFound,
 }

@@ -150,8 +150,8 @@ func (tx *Tx) InsertProfile(p apikey.Profile) (apikey.Profile, error) {
 		return p, err
 	}
 	p.ID, p.OrgID, p.Version = uuid.Must(uuid.NewV7()).String(), tx.actor.OrgID, 1
-	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO bias_profiles (id, org_id, name, description, default_threshold, created_at)
-		VALUES ($1, $2, $3, $4, $5, $6)`, p.ID, p.OrgID, p.Name, p.Description, p.DefaultThreshold, tx.now)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO bias_profiles (id, org_id, name, description, default_threshold, created_at, name_key)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, p.ID, p.OrgID, p.Name, p.Description, p.DefaultThreshold, tx.now, apikey.NameKey(p.Name))
 	if err != nil {
 		return p, tidy(err)
 	}
@@ -175,8 +175,8 @@ func (tx *Tx) insertCategories(p apikey.Profile) error {
 // UpdateProfile stores a bias profile and its categories, and counts its version up; ErrTaken when another has that name.
 // The profile's row changes with its categories, which is what tells the replicas.
 func (tx *Tx) UpdateProfile(p apikey.Profile) (apikey.Profile, error) {
-	err := tx.db.GetContext(tx.ctx, &p.Version, `UPDATE bias_profiles SET name = $3, description = $4, default_threshold = $5, version = version + 1
-		WHERE org_id = $1 AND id = $2 RETURNING version`, tx.actor.OrgID, p.ID, p.Name, p.Description, p.DefaultThreshold)
+	err := tx.db.GetContext(tx.ctx, &p.Version, `UPDATE bias_profiles SET name = $3, description = $4, default_threshold = $5, version = version + 1, `+renamed(`$3`, `$6`)+`
+		WHERE org_id = $1 AND id = $2 RETURNING version`, tx.actor.OrgID, p.ID, p.Name, p.Description, p.DefaultThreshold, apikey.NameKey(p.Name))
 	if err != nil {
 		return p, tidy(err)
 	}

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
 // Workspace is a part of an organisation.
@@ -118,8 +120,8 @@ func (tx *Tx) InsertWorkspace(name string) (Workspace, error) {
 		return Workspace{}, err
 	}
 	w := Workspace{ID: uuid.Must(uuid.NewV7()).String(), Name: name, CreatedAt: tx.now}
-	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO workspaces (id, org_id, name, created_at) VALUES ($1, $2, $3, $4)`,
-		w.ID, tx.actor.OrgID, w.Name, w.CreatedAt)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO workspaces (id, org_id, name, created_at, name_key) VALUES ($1, $2, $3, $4, $5)`,
+		w.ID, tx.actor.OrgID, w.Name, w.CreatedAt, apikey.NameKey(w.Name))
 	return w, tidy(err)
 }
 
@@ -130,8 +132,8 @@ func (tx *Tx) InsertProcess(workspaceID, name string) (Process, error) {
 		return Process{}, err
 	}
 	p := Process{ID: uuid.Must(uuid.NewV7()).String(), Name: name, WorkspaceID: workspaceID, CreatedAt: tx.now}
-	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO processes (id, org_id, workspace_id, name, created_at) VALUES ($1, $2, $3, $4, $5)`,
-		p.ID, tx.actor.OrgID, p.WorkspaceID, p.Name, p.CreatedAt)
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO processes (id, org_id, workspace_id, name, created_at, name_key) VALUES ($1, $2, $3, $4, $5, $6)`,
+		p.ID, tx.actor.OrgID, p.WorkspaceID, p.Name, p.CreatedAt, apikey.NameKey(p.Name))
 	return p, tidy(err)
 }
 
@@ -167,14 +169,19 @@ func (tx *Tx) LockProcess(id string) (Process, error) {
 
 // UpdateWorkspace stores a workspace's name and whether it is archived; ErrTaken when another has the name.
 func (tx *Tx) UpdateWorkspace(w Workspace) error {
-	return oneRow(tx.db.ExecContext(tx.ctx, `UPDATE workspaces SET name = $3, archived_at = $4 WHERE org_id = $1 AND id = $2`,
-		tx.actor.OrgID, w.ID, w.Name, w.ArchivedAt))
+	return oneRow(tx.db.ExecContext(tx.ctx, `UPDATE workspaces SET name = $3, archived_at = $4, `+renamed(`$3`, `$5`)+` WHERE org_id = $1 AND id = $2`,
+		tx.actor.OrgID, w.ID, w.Name, w.ArchivedAt, apikey.NameKey(w.Name)))
 }
 
 // UpdateProcess does the same for a process.
 func (tx *Tx) UpdateProcess(p Process) error {
-	return oneRow(tx.db.ExecContext(tx.ctx, `UPDATE processes SET name = $3, archived_at = $4 WHERE org_id = $1 AND id = $2`,
-		tx.actor.OrgID, p.ID, p.Name, p.ArchivedAt))
+	return oneRow(tx.db.ExecContext(tx.ctx, `UPDATE processes SET name = $3, archived_at = $4, `+renamed(`$3`, `$5`)+` WHERE org_id = $1 AND id = $2`,
+		tx.actor.OrgID, p.ID, p.Name, p.ArchivedAt, apikey.NameKey(p.Name)))
+}
+
+// renamed sets what a name is compared by if it changes. Another change leaves names alike that were so before.
+func renamed(name, key string) string {
+	return `name_key = CASE WHEN name = ` + name + ` THEN name_key ELSE ` + key + ` END`
 }
 
 // DeleteWorkspace removes a workspace; ErrInUse while a key or a process refers to it.

@@ -22,8 +22,8 @@ func (p *program) auditVerifyCommand() *cli.Command {
 }
 
 func (p *program) verifyAudit(ctx context.Context, c *cli.Command) error {
-	return p.withStore(ctx, func(s *store.Store, _ *keyring.Keyring) error {
-		organisations, err := chosen(ctx, s, c.String("organisation"))
+	return p.withStore(ctx, func(s *store.Store, ring *keyring.Keyring) error {
+		organisations, err := chosen(ctx, s, ring, c.String("organisation"))
 		if err != nil {
 			return err
 		}
@@ -44,13 +44,10 @@ func (p *program) verifyAudit(ctx context.Context, c *cli.Command) error {
 	})
 }
 
-func chosen(ctx context.Context, s *store.Store, name string) ([]store.Organisation, error) {
+func chosen(ctx context.Context, s *store.Store, ring *keyring.Keyring, name string) ([]store.Organisation, error) {
 	if name == "" {
 		return s.Organisations(ctx)
 	}
-	org, err := s.OrganisationByName(ctx, name)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("there is no organisation %q", name)
-	}
+	org, err := ring.OrganisationCalled(ctx, name)
 	return []store.Organisation{org}, err
 }

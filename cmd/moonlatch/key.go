@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v3"
 
+	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
 )
@@ -76,7 +76,7 @@ func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name str
 		if w.Name == name {
 			return w.ID, nil
 		}
-		if strings.EqualFold(w.Name, name) {
+		if apikey.NameKey(w.Name) == apikey.NameKey(name) {
 			alike = append(alike, w.ID)
 		}
 	}

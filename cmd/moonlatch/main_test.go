@@ -55,9 +55,9 @@ func onFolder(t *testing.T) []string {
 	return []string{"DATA_DIR=" + t.TempDir(), "ADDR=127.0.0.1:0"}
 }
 
-func createUser(t *testing.T, env []string, organisation, email, role string) {
+func createUser(t *testing.T, env []string, organisation, email, role string, more ...string) {
 	t.Helper()
-	moonlatch(t, env, password+"\n", "user", "create", "--organisation", organisation, "--email", email, "--role", role, "--password-stdin").
+	moonlatch(t, env, password+"\n", append([]string{"user", "create", "--organisation", organisation, "--email", email, "--role", role, "--password-stdin"}, more...)...).
 		expect(t, exitDone, email)
 }
 

@@ -102,7 +102,7 @@ func TestWhatAnOperatorTypesIsCheckedAsAnybodysInput(t *testing.T) {
 	env := onDatabase(t)
 	createUser(t, env, "Acme", "ada@acme.test", "owner")
 	createUser(t, env, "Acme", "sam@acme.test", "support")
-	createUser(t, env, "Other", "eve@other.test", "owner")
+	createUser(t, env, "Other", "eve@other.test", "owner", "--new-organisation")
 	key := func(more ...string) []string {
 		return append([]string{"key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", "CI", "--scope", "read:chat"}, more...)
 	}
@@ -120,7 +120,7 @@ func TestWhatAnOperatorTypesIsCheckedAsAnybodysInput(t *testing.T) {
 		{"no address", password, user("b", "admin"), exitUsage, "--email: "},
 		{"a short password", "short\n", user("b@acme.test", "admin"), exitUsage, "the password: "},
 		{"an address that is taken", password, user("ada@acme.test", "admin"), exitFailed, "has an account already"},
-		{"a new organisation without an owner", password, []string{"user", "create", "--organisation", "New", "--email", "b@new.test", "--role", "admin", "--password-stdin"}, exitUsage, "--role: "},
+		{"a new organisation without an owner", password, []string{"user", "create", "--organisation", "New", "--email", "b@new.test", "--role", "admin", "--password-stdin", "--new-organisation"}, exitUsage, "--role: "},
 		{"a scope that there is not", "", key("--scope", "read:everything"), exitUsage, "--scope: "},
 		{"an environment that there is not", "", key("--environment", "staging"), exitUsage, "--environment: "},
 		{"a lifetime past the policy", "", key("--expires-in", "400d"), exitUsage, "--expires-in: "},
@@ -182,7 +182,7 @@ func TestAnAlteredAuditEventIsNamed(t *testing.T) {
 	env := onDatabase(t)
 	createUser(t, env, "Acme", "ada@acme.test", "owner")
 	createUser(t, env, "Acme", "ben@acme.test", "admin")
-	createUser(t, env, "Sound", "eve@sound.test", "owner")
+	createUser(t, env, "Sound", "eve@sound.test", "owner", "--new-organisation")
 	db := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
 	if _, err := db.Exec(`SET session_replication_role = replica; UPDATE audit_events SET after = replace(after, 'admin', 'owner') WHERE seq = 3`); err != nil {
 		t.Fatal(err)
@@ -202,4 +202,25 @@ func TestDemoPrintsItsAccountsOnce(t *testing.T) {
 		}
 	}
 	moonlatch(t, env, "", "demo").expect(t, exitFailed, "has an organisation already")
+}
+
+func TestASecondOrganisationHasToBeAskedFor(t *testing.T) {
+	env := onDatabase(t)
+	create := func(organisation, email, role string, more ...string) outcome {
+		return moonlatch(t, env, password+"\n", append([]string{"user", "create", "--organisation", organisation, "--email", email, "--role", role, "--password-stdin"}, more...)...)
+	}
+	create("Second Org", "ada@second.test", "owner").expect(t, exitDone, "owner of Second Org.\n")
+	create("second  org", "ben@second.test", "admin").expect(t, exitDone, "admin of Second Org.\n")
+	create("Secnd Org", "cy@second.test", "owner").expect(t, exitUsage, "There is no organisation “Secnd Org”. There is “Second Org”. To create it, add --new-organisation.")
+	create("SECOND ORG", "cy@second.test", "owner", "--new-organisation").expect(t, exitUsage, "“Second Org” exists already")
+	create("Third", "cy@third.test", "admin", "--new-organisation").expect(t, exitUsage, "is its owner")
+	create("Third", "cy@third.test", "owner", "--new-organisation").expect(t, exitDone, "owner of Third.\n")
+	moonlatch(t, env, "", "key", "issue", "--organisation", "second ORG", "--owner", "ada@second.test", "--name", "CI", "--scope", "read:chat").expect(t, exitDone, "pk_live_")
+	moonlatch(t, env, "", "key", "issue", "--organisation", "Fourth", "--owner", "ada@second.test", "--name", "CI", "--scope", "read:chat").
+		expect(t, exitFailed, "There is no organisation “Fourth”. There is “Second Org”, “Third”.")
+	moonlatch(t, env, "", "audit", "verify", "--organisation", "Fourth").expect(t, exitFailed, "“Second Org”, “Third”")
+	found, err := open(t, env).Organisations(t.Context())
+	if err != nil || len(found) != 2 {
+		t.Errorf("there are %v, %v", found, err)
+	}
 }

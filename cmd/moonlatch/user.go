@@ -17,9 +17,10 @@ import (
 func (p *program) userCreateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "create",
-		Usage: "make an account, and its organisation if that is new",
+		Usage: "make an account, and its organisation if there is none yet or with --new-organisation",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "organisation", Usage: "its `NAME`", Required: true},
+			&cli.StringFlag{Name: "organisation", Usage: "its `NAME`, in whatever case", Required: true},
+			&cli.BoolFlag{Name: "new-organisation", Usage: "create the organisation, beside those that exist"},
 			&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` to sign in with", Required: true},
 			&cli.StringFlag{Name: "role", Usage: "the `ROLE`: owner, admin, support or member", Required: true},
 			&cli.StringFlag{Name: "name", Usage: "the person's `NAME`"},
@@ -35,7 +36,7 @@ func (p *program) createUser(ctx context.Context, c *cli.Command) error {
 		return err
 	}
 	draft := keyring.MemberDraft{Organisation: c.String("organisation"), Email: c.String("email"), Name: c.String("name"),
-		Role: c.String("role"), Password: password}
+		Role: c.String("role"), Password: password, NewOrganisation: c.Bool("new-organisation")}
 	return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
 		member, err := ring.CreateMember(ctx, draft)
 		if errors.Is(err, keyring.ErrTaken) {
@@ -44,7 +45,11 @@ func (p *program) createUser(ctx context.Context, c *cli.Command) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(p.stdout, "%s can sign in: %s of %s.\n", member.Email, member.Role, draft.Organisation)
+		organisation, err := ring.OrganisationCalled(ctx, draft.Organisation) // as it is written
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(p.stdout, "%s can sign in: %s of %s.\n", member.Email, member.Role, organisation.Name)
 		return err
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -122,9 +123,10 @@ func Operator(orgID string) account.Actor {
 // MemberDraft is a member as the operator asks for one.
 type MemberDraft struct {
 	Organisation, Email, Name, Role, Password string
+	NewOrganisation                           bool // it is to be made; else it exists, unless there is none at all
 }
 
-// CreateMember makes a member, and the organisation with them if it is new. It is the operator's. Errors:
+// CreateMember makes a member, and the organisation with them if that is asked for. It is the operator's. Errors:
 // input.Problems (organisation, name, email, role, password), ErrTaken when the address has an account already.
 func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.Person, error) {
 	problems := input.Problems{}
@@ -143,13 +145,13 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 	if err := problems.Err(); err != nil {
 		return account.Person{}, err
 	}
-	hash, err := r.passwords.hash(ctx, draft.Password)
+	existing, err := r.organisationFor(ctx, organisation, draft.NewOrganisation)
 	if err != nil {
 		return account.Person{}, err
 	}
-	existing, err := r.store.OrganisationByName(ctx, organisation)
-	isNew := errors.Is(err, ErrNotFound)
-	if err != nil && !isNew {
+	isNew := existing.ID == ""
+	hash, err := r.passwords.hash(ctx, draft.Password)
+	if err != nil {
 		return account.Person{}, err
 	}
 	action := account.CreateMember
@@ -161,7 +163,10 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 	}
 	err = r.store.Mutate(ctx, Operator(existing.ID), action, func(tx *store.Tx) (changes []audit.Change, err error) {
 		if isNew {
-			if changes, err = insertOrganisation(tx, organisation); err != nil {
+			if changes, err = insertOrganisation(tx, organisation); errors.Is(err, ErrTaken) {
+				err = alreadyExists(organisation)
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -172,6 +177,71 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 		return append(append(changes, memberChange(person)), void...), err
 	})
 	return person, err
+}
+
+// organisationFor returns the organisation that a member is to be made in, without an id when it is to be made too. No
+// organisation is made by a misspelt name: beside others, a new one has to be asked for.
+func (r *Keyring) organisationFor(ctx context.Context, name string, asNew bool) (store.Organisation, error) {
+	found, err := r.OrganisationCalled(ctx, name)
+	var unknown *UnknownOrganisationError
+	switch {
+	case err == nil && asNew:
+		return found, alreadyExists(found.Name)
+	case !errors.As(err, &unknown):
+		return found, err
+	case asNew || len(unknown.Others) == 0:
+		return store.Organisation{}, nil
+	}
+	return found, input.Problems{"organisation": unknown.Error() + " To create it, add --new-organisation."}
+}
+
+func alreadyExists(organisation string) error {
+	return input.Problems{"organisation": fmt.Sprintf("The organisation “%s” exists already.", organisation)}
+}
+
+// mostNamed is how many organisations an error names.
+const mostNamed = 20
+
+// UnknownOrganisationError says that no organisation has a name, and which names there are.
+type UnknownOrganisationError struct {
+	Name   string
+	Others []string
+}
+
+func (e *UnknownOrganisationError) Error() string {
+	said := fmt.Sprintf("There is no organisation “%s”.", e.Name)
+	if len(e.Others) == 0 {
+		return said
+	}
+	var names []string
+	for _, other := range e.Others[:min(len(e.Others), mostNamed)] {
+		names = append(names, "“"+other+"”")
+	}
+	if more := len(e.Others) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return said + " There is " + strings.Join(names, ", ") + "."
+}
+
+// Is makes it an ErrNotFound.
+func (e *UnknownOrganisationError) Is(target error) bool { return target == ErrNotFound }
+
+// OrganisationCalled finds an organisation for the operator's commands, whatever the case of its name; else an
+// *UnknownOrganisationError.
+func (r *Keyring) OrganisationCalled(ctx context.Context, name string) (store.Organisation, error) {
+	found, err := r.store.OrganisationByName(ctx, name)
+	if !errors.Is(err, ErrNotFound) {
+		return found, err
+	}
+	all, err := r.store.Organisations(ctx)
+	if err != nil {
+		return found, err
+	}
+	unknown := &UnknownOrganisationError{Name: name}
+	for _, o := range all {
+		unknown.Others = append(unknown.Others, o.Name)
+	}
+	return found, unknown
 }
 
 // SetPassword gives a member a new password and ends their sessions. It is the operator's, for who has lost theirs.
@@ -212,9 +282,9 @@ func (r *Keyring) MemberByEmail(ctx context.Context, organisation, email string)
 	if err != nil {
 		return account.Person{}, err
 	}
-	org, err := r.store.OrganisationByName(ctx, organisation)
+	org, err := r.OrganisationCalled(ctx, organisation)
 	if err != nil {
-		return account.Person{}, fmt.Errorf("the organisation %q: %w", organisation, err)
+		return account.Person{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
 	if err == nil && member.OrgID != org.ID {

@@ -1,0 +1,15 @@
+package apikey
+
+import (
+	"strings"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// NameKey is what names of organisations, workspaces, processes and profiles are compared by: without case, width and
+// repeated spaces. Letters of different scripts stay apart.
+func NameKey(name string) string {
+	key := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name))) // a small letter can join an accent that its capital could not
+	return strings.Join(strings.Fields(key), " ")
+}
