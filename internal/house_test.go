@@ -27,7 +27,7 @@ var house = map[string][]string{
 	"internal/jobs":    {},
 	"internal/keyring": {"internal/account", "internal/apikey", "internal/audit", "internal/input", "store"},
 	"internal/verify":  {"internal/account", "internal/apikey", "store"},
-	"store":            {"internal/account", "internal/apikey", "internal/audit", "migrations"},
+	"store":            {"internal/account", "internal/apikey", "internal/audit", "internal/input", "migrations"},
 	"store/storetest":  {"internal/account", "internal/audit", "internal/pgembed", "migrations", "store"},
 	"migrations":       {},
 	"internal/audit":   {"internal/account", "internal/apikey"},

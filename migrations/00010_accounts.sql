@@ -14,7 +14,7 @@ CREATE CONSTRAINT TRIGGER sessions_are_audited
     AFTER INSERT OR UPDATE OF id, org_id, member_id, created_at, expires_at, ended_at, address, user_agent, kind ON sessions
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_audit_event('id');
 
--- What a name is compared by: without case, width and repeated spaces (apikey.NameKey). Names that were alike before stay:
+-- What a name is compared by: without case, width and repeated spaces (input.NameKey). Names that were alike before stay:
 -- the oldest has the key, the others have one with their id, until they are renamed. NULL is what an older version writes
 -- beside this one during an upgrade.
 ALTER TABLE organisations ADD COLUMN name_key text;

@@ -9,6 +9,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
 )
 
 // categoriesOf is the categories of profile p as JSON, by name as Go compares strings. Its fields are those of apikey.Category.
@@ -151,7 +152,7 @@ func (tx *Tx) InsertProfile(p apikey.Profile) (apikey.Profile, error) {
 	}
 	p.ID, p.OrgID, p.Version = uuid.Must(uuid.NewV7()).String(), tx.actor.OrgID, 1
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO bias_profiles (id, org_id, name, description, default_threshold, created_at, name_key)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`, p.ID, p.OrgID, p.Name, p.Description, p.DefaultThreshold, tx.now, apikey.NameKey(p.Name))
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`, p.ID, p.OrgID, p.Name, p.Description, p.DefaultThreshold, tx.now, input.NameKey(p.Name))
 	if err != nil {
 		return p, tidy(err)
 	}
@@ -176,7 +177,7 @@ func (tx *Tx) insertCategories(p apikey.Profile) error {
 // The profile's row changes with its categories, which is what tells the replicas.
 func (tx *Tx) UpdateProfile(p apikey.Profile) (apikey.Profile, error) {
 	err := tx.db.GetContext(tx.ctx, &p.Version, `UPDATE bias_profiles SET name = $3, description = $4, default_threshold = $5, version = version + 1, `+renamed(`$3`, `$6`)+`
-		WHERE org_id = $1 AND id = $2 RETURNING version`, tx.actor.OrgID, p.ID, p.Name, p.Description, p.DefaultThreshold, apikey.NameKey(p.Name))
+		WHERE org_id = $1 AND id = $2 RETURNING version`, tx.actor.OrgID, p.ID, p.Name, p.Description, p.DefaultThreshold, input.NameKey(p.Name))
 	if err != nil {
 		return p, tidy(err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/lib/pq"
 
-	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
 )
 
 // IsSetUp says whether the installation has an organisation.
@@ -64,7 +64,7 @@ func (s *Store) Organisations(ctx context.Context) ([]Organisation, error) {
 // spaces; ErrNotFound when there is none.
 func (s *Store) OrganisationByName(ctx context.Context, name string) (Organisation, error) {
 	var out Organisation
-	err := s.db.GetContext(ctx, &out, `SELECT id, name FROM organisations WHERE name = $1 OR name_key = $2 ORDER BY name <> $1 LIMIT 1`, name, apikey.NameKey(name))
+	err := s.db.GetContext(ctx, &out, `SELECT id, name FROM organisations WHERE name = $1 OR name_key = $2 ORDER BY name <> $1 LIMIT 1`, name, input.NameKey(name))
 	return out, tidy(err)
 }
 
@@ -91,7 +91,7 @@ var firstScopes = [][2]string{
 // InsertOrganisation makes the actor's organisation (whose id the actor carries already) with its policy, its first
 // scopes and the beginning of its audit log.
 func (tx *Tx) InsertOrganisation(name string, chainStart []byte) error {
-	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO organisations (id, name, created_at, name_key) VALUES ($1, $2, $3, $4)`, tx.actor.OrgID, name, tx.now, apikey.NameKey(name))
+	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO organisations (id, name, created_at, name_key) VALUES ($1, $2, $3, $4)`, tx.actor.OrgID, name, tx.now, input.NameKey(name))
 	if err != nil {
 		return tidy(err)
 	}

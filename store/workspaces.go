@@ -8,7 +8,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
-	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
 )
 
 // Workspace is a part of an organisation.
@@ -121,7 +121,7 @@ func (tx *Tx) InsertWorkspace(name string) (Workspace, error) {
 	}
 	w := Workspace{ID: uuid.Must(uuid.NewV7()).String(), Name: name, CreatedAt: tx.now}
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO workspaces (id, org_id, name, created_at, name_key) VALUES ($1, $2, $3, $4, $5)`,
-		w.ID, tx.actor.OrgID, w.Name, w.CreatedAt, apikey.NameKey(w.Name))
+		w.ID, tx.actor.OrgID, w.Name, w.CreatedAt, input.NameKey(w.Name))
 	return w, tidy(err)
 }
 
@@ -133,7 +133,7 @@ func (tx *Tx) InsertProcess(workspaceID, name string) (Process, error) {
 	}
 	p := Process{ID: uuid.Must(uuid.NewV7()).String(), Name: name, WorkspaceID: workspaceID, CreatedAt: tx.now}
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO processes (id, org_id, workspace_id, name, created_at, name_key) VALUES ($1, $2, $3, $4, $5, $6)`,
-		p.ID, tx.actor.OrgID, p.WorkspaceID, p.Name, p.CreatedAt, apikey.NameKey(p.Name))
+		p.ID, tx.actor.OrgID, p.WorkspaceID, p.Name, p.CreatedAt, input.NameKey(p.Name))
 	return p, tidy(err)
 }
 
@@ -170,13 +170,13 @@ func (tx *Tx) LockProcess(id string) (Process, error) {
 // UpdateWorkspace stores a workspace's name and whether it is archived; ErrTaken when another has the name.
 func (tx *Tx) UpdateWorkspace(w Workspace) error {
 	return oneRow(tx.db.ExecContext(tx.ctx, `UPDATE workspaces SET name = $3, archived_at = $4, `+renamed(`$3`, `$5`)+` WHERE org_id = $1 AND id = $2`,
-		tx.actor.OrgID, w.ID, w.Name, w.ArchivedAt, apikey.NameKey(w.Name)))
+		tx.actor.OrgID, w.ID, w.Name, w.ArchivedAt, input.NameKey(w.Name)))
 }
 
 // UpdateProcess does the same for a process.
 func (tx *Tx) UpdateProcess(p Process) error {
 	return oneRow(tx.db.ExecContext(tx.ctx, `UPDATE processes SET name = $3, archived_at = $4, `+renamed(`$3`, `$5`)+` WHERE org_id = $1 AND id = $2`,
-		tx.actor.OrgID, p.ID, p.Name, p.ArchivedAt, apikey.NameKey(p.Name)))
+		tx.actor.OrgID, p.ID, p.Name, p.ArchivedAt, input.NameKey(p.Name)))
 }
 
 // renamed sets what a name is compared by if it changes. Another change leaves names alike that were so before.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
-	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
 )
@@ -76,7 +76,7 @@ func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name str
 		if w.Name == name {
 			return w.ID, nil
 		}
-		if apikey.NameKey(w.Name) == apikey.NameKey(name) {
+		if input.NameKey(w.Name) == input.NameKey(name) {
 			alike = append(alike, w.ID)
 		}
 	}

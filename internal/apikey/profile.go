@@ -155,8 +155,8 @@ func CheckCategories(count int) error {
 	return nil
 }
 
-// SameCategory says whether two names are one category.
-func SameCategory(one, other string) bool { return NameKey(one) == NameKey(other) }
+// SameCategory says whether two names are one: case does not tell categories apart.
+func SameCategory(one, other string) bool { return strings.EqualFold(one, other) }
 
 // TwiceCategory is the sentence beside a category that is there already.
 func TwiceCategory(name string) error {
