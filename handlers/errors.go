@@ -56,6 +56,7 @@ var meanings = []struct {
 	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch’s own API asks for this scope, so it can’t be deleted. Retire it instead."},
 	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired."},
 	{keyring.ErrUnavailable, http.StatusServiceUnavailable, ""},
+	{keyring.ErrClockSkew, http.StatusServiceUnavailable, ""},
 	{context.Canceled, http.StatusServiceUnavailable, ""}, // the caller has hung up, or sends no more; it may still listen
 	{errCrossOrigin, http.StatusForbidden, "This form was sent from another site, so nothing was done. Open the page here and send it again."},
 	{errAddress, http.StatusBadRequest, "This address has characters that no address here has. Check the link that you followed."},

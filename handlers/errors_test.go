@@ -34,6 +34,7 @@ var known = map[string]struct {
 	"keyring.ErrSetUp":           {keyring.ErrSetUp, false},
 	"keyring.ErrGrantAll":        {keyring.ErrGrantAll, false},
 	"keyring.ErrHandOut":         {keyring.ErrHandOut, false},
+	"keyring.ErrClockSkew":       {keyring.ErrClockSkew, true},       // isReady
 	"keyring.ErrUnauthenticated": {keyring.ErrUnauthenticated, true}, // fail
 	"keyring.ErrMoveKeys":        {keyring.ErrMoveKeys, false},
 	"keyring.ProfileInUseError":  {&keyring.ProfileInUseError{}, true}, // deleteProfile

@@ -74,7 +74,7 @@ func New(o Options) Server {
 	}
 	h.sessions = h.newSessions(o.Cookies)
 	h.doors = h.makeDoors()
-	h.metrics = newMetrics(o.Verifier, o.Pools)
+	h.metrics = newMetrics(o.Verifier, o.Pools, o.Keyring.ClockSkew)
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = h.clientAddress(o.TrustedProxies)

@@ -22,7 +22,7 @@ type metrics struct {
 	took *prometheus.HistogramVec
 }
 
-func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool) *metrics {
+func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool, skew func() time.Duration) *metrics {
 	registry := prometheus.NewRegistry()
 	m := &metrics{
 		Handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{DisableCompression: true}), // the door compresses; at an address of its own nothing does
@@ -32,7 +32,7 @@ func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool) *metrics
 		}, []string{"route", "method", "status"}),
 	}
 	registry.MustRegister(m.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		readings{verifier, pools})
+		readings{verifier, pools, skew})
 	return m
 }
 
@@ -68,6 +68,7 @@ func status(code int) string {
 type readings struct {
 	verifier *verify.Verifier
 	pools    func() []keyring.Pool
+	skew     func() time.Duration
 }
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
@@ -80,6 +81,7 @@ var (
 	unanswered    = describe("verifications_unanswered_total", "Questions about keys that nobody could answer.")
 	cached        = describe("cache_entries", "Hashes in the cache: of keys (known), and of what is no key's (unknown).", "kind")
 	newsAge       = describe("news_age_seconds", "Age of the last sign of life from the database, by which the cache is trusted.")
+	clockSkew     = describe("clock_skew_seconds", "How far this server's clock is ahead of the database's; negative where it is behind. Beyond 2 s the server is not ready.")
 	flushLag      = describe("usage_flush_lag_seconds", "Age of the oldest use of a key that is not written down yet.")
 	flushFailures = describe("usage_flush_failures_total", "Attempts to write usage down that failed.")
 	usesLost      = describe("usage_lost_total", "Uses of keys that were never written down.")
@@ -90,7 +92,7 @@ var (
 )
 
 func (readings) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{verifications, lookups, unanswered, cached, newsAge, flushLag, flushFailures, usesLost, connections, poolSize, poolWaits, poolWaited} {
+	for _, d := range []*prometheus.Desc{verifications, lookups, unanswered, cached, newsAge, clockSkew, flushLag, flushFailures, usesLost, connections, poolSize, poolWaits, poolWaited} {
 		out <- d
 	}
 }
@@ -113,6 +115,7 @@ func (r readings) Collect(out chan<- prometheus.Metric) {
 	gauge(cached, float64(s.Entries), "known")
 	gauge(cached, float64(s.Unknown), "unknown")
 	gauge(newsAge, s.NewsAge.Seconds())
+	gauge(clockSkew, r.skew().Seconds())
 	gauge(flushLag, s.FlushLag.Seconds())
 	count(flushFailures, float64(s.FlushFailures))
 	count(usesLost, float64(s.Lost))

@@ -132,7 +132,7 @@ func TestSetupLinkWorksOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := "/setup/" + token
-	good := url.Values{"organisation": {"Acme"}, "name": {"Ada"}, "email": {"ada@acme.test"}, "password": {"purple tram window"}}
+	good := url.Values{"organisation": {"Acme"}, "name": {"Ada"}, "email": {"ada@acme.test"}, "password": {"purple tram window lantern"}}
 	b := site.visitor()
 	if got := b.get("/setup/" + token + "x"); got.status != http.StatusNotFound {
 		t.Errorf("a made-up link: %d", got.status)
@@ -179,7 +179,7 @@ func TestSetupLinkWorksOnce(t *testing.T) {
 	if again, err := site.keyring.SetupToken(t.Context()); again != "" || err != nil {
 		t.Errorf("an installation that is set up prints a link: %v", err)
 	}
-	if got := b.post(views.SignInPath, url.Values{"email": {"ADA@acme.test"}, "password": {"purple tram window"}}); got.status != http.StatusSeeOther {
+	if got := b.post(views.SignInPath, url.Values{"email": {"ADA@acme.test"}, "password": {"purple tram window lantern"}}); got.status != http.StatusSeeOther {
 		t.Errorf("the owner signs in: %d", got.status)
 	}
 	founding := b.get("/audit-log?what=organisation.created").body

@@ -26,11 +26,12 @@ func (c Cookies) FindCtx(ctx context.Context, token string) ([]byte, bool, error
 	return data, err == nil, err
 }
 
-// CommitCtx stores the data behind a token, unless the token was destroyed.
-func (c Cookies) CommitCtx(ctx context.Context, token string, data []byte, expiry time.Time) error {
+// CommitCtx stores the data behind a token, unless the token was destroyed. It expires cookieAge after it was first stored:
+// the expiry that scs names goes by this machine's clock.
+func (c Cookies) CommitCtx(ctx context.Context, token string, data []byte, _ time.Time) error {
 	hash := sha256.Sum256([]byte(token))
 	_, err := c.store.db.ExecContext(ctx, `INSERT INTO cookie_sessions AS c (token_hash, data, expires_at) VALUES ($1, $2, $3)
-		ON CONFLICT (token_hash) DO UPDATE SET data = $2, expires_at = $3 WHERE NOT c.destroyed`, hash[:], data, expiry)
+		ON CONFLICT (token_hash) DO UPDATE SET data = $2 WHERE NOT c.destroyed`, hash[:], data, c.store.Now().Add(cookieAge))
 	return tidy(err)
 }
 
@@ -38,11 +39,12 @@ func (c Cookies) CommitCtx(ctx context.Context, token string, data []byte, expir
 func (c Cookies) DeleteCtx(ctx context.Context, token string) error {
 	hash := sha256.Sum256([]byte(token))
 	_, err := c.store.db.ExecContext(ctx, `INSERT INTO cookie_sessions (token_hash, data, expires_at, destroyed) VALUES ($1, '', $2, true)
-		ON CONFLICT (token_hash) DO UPDATE SET data = '', destroyed = true`, hash[:], c.store.Now().Add(tombstoneAge))
+		ON CONFLICT (token_hash) DO UPDATE SET data = '', destroyed = true`, hash[:], c.store.Now().Add(cookieAge))
 	return tidy(err)
 }
 
-const tombstoneAge = 24 * time.Hour
+// cookieAge is how long a cookie leads to its data; the session that the data names may end before.
+const cookieAge = 24 * time.Hour
 
 // Find, Commit and Delete are what scs calls on a store that knows no context; it never does on this one.
 func (c Cookies) Find(token string) ([]byte, bool, error) {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -54,12 +53,19 @@ const (
 // was sent has been heard. It is no pq.Listener, for that one does not notice when the network goes silent, and hangs
 // when it is asked.
 func (s *Store) FollowNews(ctx context.Context, log *slog.Logger, on func(News)) {
-	retry, down := firstRetry, false
+	retry, down, skewed := firstRetry, false, false
 	for {
 		err := s.followLink(ctx, func(news News) {
 			if news.Kind == NewsBeat && down {
 				down, retry = false, firstRetry
 				log.InfoContext(ctx, "the database's news are heard again")
+			}
+			if wrong := s.clock.check(); news.Kind == NewsBeat && (wrong != nil) != skewed {
+				if skewed = wrong != nil; skewed {
+					log.ErrorContext(ctx, "this server is not ready", "error", wrong)
+				} else {
+					log.InfoContext(ctx, "this server's clock is right again")
+				}
 			}
 			on(news)
 		})
@@ -90,7 +96,7 @@ func (s *Store) followLink(ctx context.Context, on func(News)) error {
 	if err != nil {
 		return tidy(err)
 	}
-	l := &link{conn: conn, beats: "moonlatch_beat_" + strings.ToLower(rand.Text()), sent: map[int64]time.Time{}}
+	l := &link{conn: conn, clock: s.clock, beats: "moonlatch_beat_" + strings.ToLower(rand.Text()), sent: map[int64]time.Time{}}
 	defer context.AfterFunc(ctx, l.close)()
 	broken := make(chan error, 1)
 	ready := make(chan struct{})
@@ -118,6 +124,7 @@ func (s *Store) followLink(ctx context.Context, on func(News)) error {
 // link is one connection that listens, and asks for signs of life.
 type link struct {
 	conn  *pq.ListenerConn
+	clock *clock
 	beats string // a channel of this link alone
 
 	mu   sync.Mutex
@@ -140,7 +147,7 @@ func (l *link) keep(ctx context.Context, ready chan<- struct{}) error {
 		l.mu.Lock()
 		l.sent[beat] = time.Now()
 		l.mu.Unlock()
-		if err := l.do(fmt.Sprintf("NOTIFY %s, '%d'", l.beats, beat)); err != nil {
+		if err := l.do(fmt.Sprintf("SELECT pg_notify('%s', '%d ' || (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)", l.beats, beat)); err != nil {
 			return err
 		}
 		select {
@@ -164,9 +171,11 @@ func (l *link) read(note *pq.Notification) News {
 	if note.Channel == l.beats {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		beat, _ := strconv.ParseInt(note.Extra, 10, 64)
+		var beat, micros int64 // by the database's clock
+		_, _ = fmt.Sscan(note.Extra, &beat, &micros)
 		if sentAt, ok := l.sent[beat]; ok {
 			delete(l.sent, beat)
+			l.clock.read(time.UnixMicro(micros), sentAt, time.Now())
 			return News{Kind: NewsBeat, SentAt: sentAt}
 		}
 		return News{Kind: NewsReset}

@@ -45,7 +45,9 @@ type Store struct {
 	secrets [][]byte  // the first seals and signs, all of them open and verify
 	outside bool      // they come from outside the database
 	byHash  *sql.Stmt // database/sql prepares it again on each new connection
-	// Now is the clock, to be replaced by tests.
+	clock   *clock
+	// Now is the time by which everything is judged: the database's, as of the last reading of its clock. To be replaced by
+	// tests.
 	Now func() time.Time
 }
 
@@ -60,7 +62,12 @@ func Open(ctx context.Context, databaseURL string) (*Store, error) {
 		_ = db.Close()
 		return nil, err
 	}
-	s := &Store{db: pool{db}, lookUp: lookUp, url: databaseURL, Now: func() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }}
+	s := &Store{db: pool{db}, lookUp: lookUp, url: databaseURL, clock: newClock()}
+	s.Now = s.clock.now
+	if err := s.readClock(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("reading the database's clock: %w", tidy(err))
+	}
 	if err := s.readSecret(ctx); err != nil {
 		_ = s.Close()
 		return nil, fmt.Errorf("reading the installation's secret: %w", tidy(err))
@@ -94,7 +101,8 @@ func (s *Store) Pools() []Pool {
 	return pools
 }
 
-// Ready says whether the database answers and has the tables of this version, or of a later one.
+// Ready returns nil when the database answers and has the tables of this version, or of a later one, and this machine's
+// clock is right; else ErrUnavailable, ErrClockSkew, or what is wrong with the tables.
 func (s *Store) Ready(ctx context.Context) error {
 	var version int
 	if err := s.db.GetContext(ctx, &version, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`); err != nil {
@@ -103,7 +111,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if version < migrations.Latest() {
 		return fmt.Errorf("the database has the tables of version %d, and %d is needed: run moonlatch migrate", version, migrations.Latest())
 	}
-	return nil
+	return s.clock.check()
 }
 
 // Migrate brings the schema up to date, under a lock: of two replicas that start at once the second waits.

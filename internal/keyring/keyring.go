@@ -29,11 +29,15 @@ func New(s *store.Store) *Keyring {
 // Now is the time by which everything is judged, in UTC.
 func (r *Keyring) Now() time.Time { return r.store.Now() }
 
+// ClockSkew returns how far this machine's clock is ahead of the database's.
+func (r *Keyring) ClockSkew() time.Duration { return r.store.ClockSkew() }
+
 // What the store answers with has the same meaning to whoever calls a use case.
 var (
 	ErrNotFound        = store.ErrNotFound
 	ErrForbidden       = store.ErrForbidden
 	ErrStale           = store.ErrStale
+	ErrClockSkew       = store.ErrClockSkew
 	ErrUnauthenticated = store.ErrUnauthenticated
 	ErrUnavailable     = store.ErrUnavailable
 	ErrTaken           = store.ErrTaken
