@@ -17,14 +17,14 @@ import (
 // maxCallers bounds how many callers' limits a replica remembers; the longest silent is forgotten first.
 const maxCallers = 100_000
 
-// newLimits lets each caller make so many requests a minute, all at once or evenly (GCRA). Each replica counts for
-// itself.
-func newLimits(perMinute int) *throttled.GCRARateLimiterCtx {
+// newLimits lets each caller make so many requests a minute evenly, and a burst of them at once (GCRA). Each replica counts
+// for itself.
+func newLimits(perMinute, burst int) *throttled.GCRARateLimiterCtx {
 	callers, err := memstore.NewCtx(maxCallers)
 	if err != nil {
 		panic(err) // the size is above 0
 	}
-	limits, err := throttled.NewGCRARateLimiterCtx(callers, throttled.RateQuota{MaxRate: throttled.PerMin(perMinute), MaxBurst: perMinute - 1})
+	limits, err := throttled.NewGCRARateLimiterCtx(callers, throttled.RateQuota{MaxRate: throttled.PerMin(perMinute), MaxBurst: burst - 1})
 	if err != nil {
 		panic(err) // the configuration lets no other number through
 	}

@@ -15,7 +15,7 @@ const (
 // apiRoutes is the part of the table that programs come for. openapi.yaml says what each takes and answers; a test
 // holds the two together.
 var apiRoutes = []route{
-	{post, "/v1/auth/login", public, (*handler).apiLogIn},
+	{post, "/v1/auth/login", signingIn, (*handler).apiLogIn},
 	{post, "/v1/auth/logout", bearer(account.EndSession), (*handler).apiLogOut},
 
 	{post, "/v1/api-keys", bearer(account.IssueKey), (*handler).apiIssueKey},

@@ -29,13 +29,14 @@ func (h *handler) makeDoors() doors {
 	return doors{
 		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
 		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
-			h.loadCookie, // before what refuses, so that a refusal has the viewer's page around it
+			h.limitSignIns, // before the first query
+			h.loadCookie,   // before what refuses, so that a refusal has the viewer's page around it
 			h.identify,
 			h.refuseCrossOrigin,
 			refuseBrokenText,
 			readForm,
 		}),
-		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.recognise, refuseBrokenText}),
+		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.limitSignIns, h.recognise, refuseBrokenText}),
 		gateways: []echo.MiddlewareFunc{
 			middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		},

@@ -63,6 +63,7 @@ var meanings = []struct {
 	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again."},
 	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed."},
 	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again."},
+	{errBusy, http.StatusTooManyRequests, "Too many people are signing in right now. Try again in a few seconds."},
 	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended."},
 }
 
@@ -101,7 +102,14 @@ func (h *handler) fail(err error, c echo.Context) {
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
 	}
 	if failure.Status == http.StatusTooManyRequests {
-		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
+		wait := retryAfter
+		if locked, ok := errors.AsType[*keyring.LockedError](err); ok {
+			wait = locked.Until.Sub(h.keyring.Now())
+		}
+		sayRetry(c, wait)
+	}
+	if crossOrigin, ok := errors.AsType[*crossOriginError](err); ok {
+		failure.Title, failure.Sentence = "This form came from another address", crossOrigin.sentence()
 	}
 	failure.Page = h.barePage(c)
 	failure.RequestID = requestID(c)
@@ -130,6 +138,9 @@ func (h *handler) meaning(err error) views.Failure {
 		if errors.Is(err, m.err) {
 			return views.Failure{Status: m.status, Sentence: m.sentence}
 		}
+	}
+	if _, ok := errors.AsType[*keyring.LockedError](err); ok {
+		return views.Failure{Status: http.StatusTooManyRequests, Sentence: "Too many attempts from your network. Wait a little, then try again."}
 	}
 	var http *echo.HTTPError
 	if errors.As(err, &http) { // the router and the body limit speak this way

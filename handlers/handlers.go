@@ -39,20 +39,23 @@ type Options struct {
 }
 
 type handler struct {
-	keyring  *keyring.Keyring
-	verifier *verify.Verifier
-	programs keyring.Tokens
-	limits   *throttled.GCRARateLimiterCtx
-	ready    func(context.Context) error
-	baseURL  *url.URL
-	noBase   bool // baseURL was not configured
-	log      *slog.Logger
-	sessions *scs.SessionManager
-	tokens   formTokens
-	origins  *http.CrossOriginProtection
-	doors    doors
-	metrics  *metrics
-	exports  exports
+	keyring      *keyring.Keyring
+	verifier     *verify.Verifier
+	programs     keyring.Tokens
+	limits       *throttled.GCRARateLimiterCtx // of programs
+	signIns      *throttled.GCRARateLimiterCtx // of networks, at the routes for signing in
+	signInSlots  *slots
+	signInRoutes map[string]bool // by method and path
+	ready        func(context.Context) error
+	baseURL      *url.URL
+	noBase       bool // baseURL was not configured
+	log          *slog.Logger
+	sessions     *scs.SessionManager
+	tokens       formTokens
+	origins      *http.CrossOriginProtection
+	doors        doors
+	metrics      *metrics
+	exports      exports
 }
 
 // Server is what answers: everything, and its metrics alone, for whoever serves them apart.
@@ -65,7 +68,8 @@ type Server struct {
 func New(o Options) Server {
 	h := &handler{
 		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, noBase: o.BaseURLUnset, log: o.Log,
-		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit),
+		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit, o.RateLimit),
+		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(), signInRoutes: signInRoutes(),
 		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),
 	}
 	// A proxy may rewrite the Host header that the origin is otherwise compared with.

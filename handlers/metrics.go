@@ -19,7 +19,8 @@ const metricsPath = "/metrics"
 // metrics are what an operator watches the server by. None names a key, a person or an organisation.
 type metrics struct {
 	http.Handler
-	took *prometheus.HistogramVec
+	took           *prometheus.HistogramVec
+	signInsRefused *prometheus.CounterVec
 }
 
 func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool, skew func() time.Duration) *metrics {
@@ -31,7 +32,10 @@ func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool, skew fun
 			Buckets: []float64{.00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3},
 		}, []string{"route", "method", "status"}),
 	}
-	registry.MustRegister(m.took, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.signInsRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "moonlatch_sign_ins_refused_total", Help: "Requests for signing in that were refused before any work, by reason: network (too many from one) or busy (too many at once).",
+	}, []string{"reason"})
+	registry.MustRegister(m.took, m.signInsRefused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		readings{verifier, pools, skew})
 	return m
 }

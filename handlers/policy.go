@@ -20,6 +20,7 @@ import (
 type policy struct {
 	kind    policyKind
 	action  account.Action // of a member or a program: what they must be allowed; "" for anybody who is signed in
+	signIn  bool           // its requests fall under the limits for signing in
 	timeout time.Duration  // of the change, once its caller is known; 0: what is left of requestTimeout
 }
 
@@ -39,9 +40,10 @@ const (
 )
 
 var (
-	probe    = policy{kind: machine}
-	public   = policy{kind: open}
-	signedIn = policy{kind: member}
+	probe     = policy{kind: machine}
+	signingIn = policy{kind: open, signIn: true} // takes a password or a one-time link from anyone: see limitSignIns
+	public    = policy{kind: open}
+	signedIn  = policy{kind: member}
 )
 
 func may(action account.Action) policy    { return policy{kind: member, action: action} }
@@ -187,8 +189,34 @@ func (h *handler) refuseCrossOrigin(next echo.HandlerFunc) echo.HandlerFunc {
 		_, noCookie := request.Cookie(h.sessions.Cookie.Name)
 		silent := request.Header.Get("Sec-Fetch-Site") == "" && request.Header.Get("Origin") == ""
 		if h.origins.Check(request) != nil || request.Method == http.MethodPost && silent && noCookie == nil {
-			return errCrossOrigin
+			return h.crossOrigin(c)
 		}
 		return next(c)
 	}
+}
+
+// crossOriginError says what the browser told of a refused request's origin. It is errCrossOrigin.
+type crossOriginError struct{ origin, expected string }
+
+func (e *crossOriginError) Error() string        { return errCrossOrigin.Error() }
+func (e *crossOriginError) Is(target error) bool { return target == errCrossOrigin }
+
+// sentence tells people where the form came from. A wrong BASE_URL, or a proxy that changes the Host header, looks the same.
+func (e *crossOriginError) sentence() string {
+	from := "Your browser didn’t say which address this form came from"
+	if e.origin != "" && e.origin != "null" {
+		from = "This form came from " + e.origin
+	}
+	return from + ", and this server is reached at " + e.expected + ". Nothing was done. Open " + e.expected +
+		" and send the form there. If that isn’t the address you use, your administrator needs to change BASE_URL."
+}
+
+// crossOrigin logs a refused request with what an operator compares: Origin, Host and BASE_URL.
+func (h *handler) crossOrigin(c echo.Context) error {
+	request := c.Request()
+	clipped := func(text string) string { return strings.ToValidUTF8(text[:min(len(text), 200)], "") }
+	e := &crossOriginError{clipped(request.Header.Get("Origin")), h.baseURL.String()}
+	h.log.Warn("cross-origin request refused: Origin is neither BASE_URL nor the Host", "origin", e.origin, "host", clipped(request.Host),
+		"base_url", e.expected, "sec_fetch_site", clipped(request.Header.Get("Sec-Fetch-Site")), "route", c.Path(), "address", c.RealIP(), "request", requestID(c))
+	return e
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -31,13 +32,13 @@ var routes = []route{
 	{get, "/docs", public, (*handler).apiDocs},
 	{get, "/", signedIn, (*handler).home},
 	{get, "/sign-in", public, (*handler).signInPage},
-	{post, "/sign-in", public, (*handler).signIn},
+	{post, "/sign-in", signingIn, (*handler).signIn},
 	{post, "/sign-out", public, (*handler).signOut},
-	{get, "/setup/:token", public, (*handler).setUpPage},
-	{post, "/setup/:token", public, (*handler).setUp},
+	{get, "/setup/:token", signingIn, (*handler).setUpPage},
+	{post, "/setup/:token", signingIn, (*handler).setUp},
 
-	{get, "/join/:token", public, (*handler).joinPage},
-	{post, "/join/:token", public, (*handler).join},
+	{get, "/join/:token", signingIn, (*handler).joinPage},
+	{post, "/join/:token", signingIn, (*handler).join},
 
 	{get, "/account", signedIn, (*handler).accountPage},
 	{get, "/account/name", may(account.RenameSelf), (*handler).renamePage},
@@ -150,4 +151,18 @@ var routes = []route{
 	{post, "/bias-profiles/:id/edit", may(account.EditProfile), (*handler).editProfile},
 	{get, "/bias-profiles/:id/delete", may(account.DeleteProfile), (*handler).deleteProfilePage},
 	{post, "/bias-profiles/:id/delete", may(account.DeleteProfile).within(manyRowsTimeout), (*handler).deleteProfile},
+}
+
+// signInRoutes are the routes that limitSignIns protects, by method and path.
+func signInRoutes() map[string]bool {
+	out := map[string]bool{}
+	for _, r := range slices.Concat(routes, apiRoutes) {
+		if r.policy.signIn {
+			out[r.method+" "+r.path] = true
+			if r.method == get {
+				out[http.MethodHead+" "+r.path] = true
+			}
+		}
+	}
+	return out
 }

@@ -101,13 +101,13 @@ func (h *handler) signInPage(c echo.Context) error {
 
 func (h *handler) signIn(c echo.Context) error {
 	form := views.SignInForm{Page: h.page(c), Email: c.FormValue("email"), Next: localPath(c.FormValue("next"), "")}
-	session, err := h.keyring.SignIn(c.Request().Context(), visitor(c), form.Email, c.FormValue("password"))
+	from := visitor(c)
+	from.Devices = h.devicesOf(c)
+	session, err := h.keyring.SignIn(c.Request().Context(), from, form.Email, c.FormValue("password"))
 	var locked *keyring.LockedError
 	switch {
 	case errors.As(err, &locked):
-		form.LockedUntil = locked.Until
-		sayRetry(c, locked.Until.Sub(form.Now))
-		return h.render(c, http.StatusTooManyRequests, views.SignInPage(form))
+		return h.lockedOut(c, locked)
 	case errors.Is(err, keyring.ErrCredentials):
 		form.Problems = input.Problems{"": "The e-mail or the password is wrong."}
 		return h.render(c, http.StatusUnprocessableEntity, views.SignInPage(form))
@@ -124,8 +124,10 @@ func sayRetry(c echo.Context, after time.Duration) {
 	c.Response().Header().Set("Retry-After", fmt.Sprint(int(after.Seconds())+1))
 }
 
-// carry puts a new session into the browser's cookie, under a new token, and ends the one that was there.
+// carry puts a new session into the browser's cookie, under a new token, ends the one that was there, and makes the browser
+// a known device of the account.
 func (h *handler) carry(c echo.Context, session keyring.Session) error {
+	h.knowDevice(c, session.Email)
 	ctx := c.Request().Context()
 	if before := actorOf(c); before.SessionID != "" {
 		if err := h.keyring.EndSession(ctx, before, before.SessionID); err != nil && !errors.Is(err, keyring.ErrNotFound) {

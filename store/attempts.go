@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/lib/pq"
 )
 
 // CountAttempt counts an attempt of the subject (an account or an address) in its window before the attempt is
@@ -24,9 +26,35 @@ func (s *Store) CountAttempt(ctx context.Context, subject string, window time.Du
 	return r.Attempts, r.EndsAt.UTC(), tidy(err)
 }
 
-// ForgetAttempts clears a subject's count, after a sign-in that succeeded.
-func (s *Store) ForgetAttempts(ctx context.Context, subject string) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_attempts WHERE subject = $1`, subject)
+// Attempts is what a subject's window has seen, and when it ends.
+type Attempts struct {
+	Subject string
+	Count   int       `db:"attempts"`
+	EndsAt  time.Time `db:"window_ends_at"`
+}
+
+// Attempts returns the open windows of these subjects. It writes nothing.
+func (s *Store) Attempts(ctx context.Context, subjects []string) (map[string]Attempts, error) {
+	var rows []Attempts
+	err := s.db.SelectContext(ctx, &rows, `SELECT subject, attempts, window_ends_at FROM sign_in_attempts
+		WHERE subject = ANY ($1) AND window_ends_at > $2`, pq.Array(subjects), s.Now())
+	out := map[string]Attempts{}
+	for _, row := range rows {
+		row.EndsAt = row.EndsAt.UTC()
+		out[row.Subject] = row
+	}
+	return out, tidy(err)
+}
+
+// ForgetAttempts clears the subjects' counts, after a sign-in that succeeded.
+func (s *Store) ForgetAttempts(ctx context.Context, subjects ...string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_attempts WHERE subject = ANY ($1)`, pq.Array(subjects))
+	return tidy(err)
+}
+
+// ForgetAttemptsAt clears the counts of a subject and of all that begin with it and a space, and those of another.
+func (s *Store) ForgetAttemptsAt(ctx context.Context, subject, other string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_attempts WHERE subject IN ($1, $2) OR starts_with(subject, $1 || ' ')`, subject, other)
 	return tidy(err)
 }
 

@@ -28,6 +28,7 @@ type Session struct {
 	ExpiresAt  time.Time   `db:"expires_at"`
 	Address    string      `db:"address"`
 	UserAgent  string      `db:"user_agent"`
+	Email      string      `db:"-"` // whose it is; known where the session begins
 }
 
 const (
@@ -77,7 +78,7 @@ func (s *Store) SessionsOf(ctx context.Context, orgID, memberID string) ([]Sessi
 // InsertSession begins a session of the actor.
 func (tx *Tx) InsertSession(kind SessionKind, lifetime time.Duration) (Session, error) {
 	session := Session{ID: uuid.Must(uuid.NewV7()).String(), Kind: kind, CreatedAt: tx.now, LastSeenAt: tx.now, ExpiresAt: tx.now.Add(lifetime),
-		Address: tx.actor.Address, UserAgent: tx.actor.UserAgent}
+		Address: tx.actor.Address, UserAgent: tx.actor.UserAgent, Email: tx.actor.Email}
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO sessions (id, org_id, member_id, created_at, last_seen_at, expires_at, address, user_agent, kind)
 		VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)`, session.ID, tx.actor.OrgID, tx.actor.MemberID, tx.now, session.ExpiresAt, session.Address, session.UserAgent, kind)
 	return session, tidy(err)

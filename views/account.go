@@ -65,6 +65,7 @@ type Session struct {
 
 // Failure is what an error page says. Status decides the heading and, when Sentence is empty, the text.
 type Failure struct {
+	Title string // "" for the one of the status
 	Page
 	Status    int
 	Sentence  string           // what went wrong, for people

@@ -31,6 +31,9 @@ func (m Failure) words() (title, sentence string) {
 }
 
 func (m Failure) title() string {
+	if m.Title != "" {
+		return m.Title
+	}
 	title, _ := m.words()
 	return title
 }

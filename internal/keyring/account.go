@@ -78,8 +78,8 @@ func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, curre
 // confirm returns the actor's credentials if this is their password; ErrCredentials, *LockedError. Its attempts are counted
 // apart from those to sign in: whoever locks the account from outside does not keep its owner from changing the password.
 func (r *Keyring) confirm(ctx context.Context, actor account.Actor, password string) (store.Credentials, error) {
-	subject := "password of " + actor.MemberID
-	if err := r.countAttempts(ctx, []attemptLimit{{subject, attemptsPerAccount}}); err != nil {
+	subject := confirmSubject(actor.MemberID)
+	if err := r.countAttempts(ctx, []attemptLimit{{subject, confirmationsPerActor, attemptWindow}}); err != nil {
 		return store.Credentials{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, actor.Email)
@@ -95,6 +95,8 @@ func (r *Keyring) confirm(ctx context.Context, actor account.Actor, password str
 	}
 	return member, r.store.ForgetAttempts(ctx, subject)
 }
+
+func confirmSubject(memberID string) string { return "password of " + memberID }
 
 const wrongPassword = "This is not your password."
 

@@ -120,10 +120,11 @@ func TestGuessingTheCurrentPasswordIsLimited(t *testing.T) {
 		t.Errorf("signing in afterwards: %v", err)
 	}
 	attacked := h.signedIn(h.org.Support)
+	from := keyring.Visitor{Address: "192.0.2.66"}
 	for range 11 {
-		_, _ = h.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.66"}, attacked.Email, "wrong horse battery")
+		_, _ = h.SignIn(t.Context(), from, attacked.Email, "wrong horse battery")
 	}
-	if _, err := h.SignIn(t.Context(), keyring.Visitor{}, attacked.Email, storetest.Password); !errors.As(err, &locked) {
+	if _, err := h.SignIn(t.Context(), from, attacked.Email, storetest.Password); !errors.As(err, &locked) {
 		t.Errorf("signing in to an account that is attacked: %v", err)
 	}
 	if _, err := h.ChangePassword(t.Context(), attacked, storetest.Password, another); err != nil {

@@ -17,13 +17,14 @@ type Keyring struct {
 	store     *store.Store
 	passwords *passwords
 	cursors   cursors
+	devices   devices
 	signing   *signingKeys
 	checks    *checks
 }
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks()}
+	return &Keyring{store: s, passwords: newPasswords(), devices: devices{s.Secrets("device cookies")}, cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks()}
 }
 
 // Now is the time by which everything is judged, in UTC.

@@ -3,6 +3,7 @@ package keyring
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 	"unicode/utf8"
 
@@ -18,8 +19,7 @@ const (
 	MinPassword = 15
 	MaxPassword = 256
 
-	hashesAtOnce = 2               // argon2id is expensive on purpose
-	hashQueue    = 2 * time.Second // then "unavailable", rather than a queue without end
+	hashQueue = 2 * time.Second // then "unavailable", rather than a queue without end
 )
 
 // argonCost is one of the equal choices of the OWASP Password Storage Cheat Sheet: 19 MiB, two passes.
@@ -33,7 +33,7 @@ const decoy = "$argon2id$v=19$m=19456,t=2,p=1$+2JtAq+7LgwajbZ6Fr/P8g$BCX6X4U5431
 type passwords struct{ turns chan struct{} }
 
 func newPasswords() *passwords {
-	return &passwords{turns: make(chan struct{}, hashesAtOnce)}
+	return &passwords{turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))} // argon2id is expensive on purpose; the other half serves the rest
 }
 
 func (p *passwords) turn(ctx context.Context) error {

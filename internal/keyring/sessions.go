@@ -2,39 +2,22 @@ package keyring
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"fmt"
-	"net/netip"
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/audit"
-	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/store"
 )
 
-const (
-	// SessionLifetime ends a browser's session whatever its use; the idle limit is the store's.
-	SessionLifetime = 24 * time.Hour
-
-	attemptWindow      = 15 * time.Minute
-	attemptsPerAccount = 10
-	attemptsPerAddress = 100 // an office shares one
-)
-
-// LockedError says that there were too many attempts, and when the next one counts again.
-type LockedError struct{ Until time.Time }
-
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("too many attempts to sign in; the next one counts at %s", e.Until.Format(time.RFC3339))
-}
+// SessionLifetime ends a browser's session whatever its use; the idle limit is the store's.
+const SessionLifetime = 24 * time.Hour
 
 // Visitor is where a request comes from, before it is known who it is.
 type Visitor struct {
 	Address   string // IP address
 	UserAgent string
+	Devices   string // the device cookie, "" for a browser without one and for programs
 }
 
 // SignIn checks an e-mail and a password and begins a session. Errors: ErrCredentials, *LockedError, ErrUnavailable.
@@ -45,72 +28,6 @@ func (r *Keyring) SignIn(ctx context.Context, from Visitor, email, password stri
 		return Session{}, err
 	}
 	return r.beginSession(ctx, from, member, store.BrowserSession)
-}
-
-// authenticate returns whose e-mail and password these are.
-func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, password string) (store.Credentials, error) {
-	email, problem := input.Email(email)
-	subjects := []attemptLimit{{AddressSubject(from.Address), attemptsPerAddress}}
-	if problem == nil { // what is no address can't be anybody's account
-		subjects = append(subjects, attemptLimit{accountSubject(email), attemptsPerAccount})
-	}
-	if err := r.countAttempts(ctx, subjects); err != nil {
-		return store.Credentials{}, err
-	}
-	member, err := r.store.CredentialsByEmail(ctx, email)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return store.Credentials{}, err
-	}
-	matches, err := r.passwords.matches(ctx, password, member.PasswordHash)
-	if err != nil {
-		return store.Credentials{}, err
-	}
-	if problem != nil || !matches || member.Status != account.Active {
-		return store.Credentials{}, ErrCredentials
-	}
-	if err := r.store.ForgetAttempts(ctx, accountSubject(email)); err != nil {
-		return store.Credentials{}, err
-	}
-	if err := r.store.UncountAttempt(ctx, AddressSubject(from.Address)); err != nil { // only failures fill an office's limit
-		return store.Credentials{}, err
-	}
-	return member, nil
-}
-
-// attemptLimit says how many attempts a window allows a subject.
-type attemptLimit struct {
-	subject string
-	most    int
-}
-
-// countAttempts counts before it judges: the tenth attempt of a window is the last that is evaluated.
-func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) error {
-	for _, limit := range limits {
-		count, until, err := r.store.CountAttempt(ctx, limit.subject, attemptWindow)
-		if err != nil {
-			return err
-		}
-		if count > limit.most {
-			return &LockedError{until}
-		}
-	}
-	return nil
-}
-
-// AddressSubject is where requests come from: an IPv4 address, or the /64 that one household or server has of IPv6.
-func AddressSubject(address string) string {
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
-		if network, err := ip.Prefix(64); err == nil {
-			address = network.String()
-		}
-	}
-	return "address " + address
-}
-
-// accountSubject names an account without storing the addresses that people try.
-func accountSubject(email string) string {
-	sum := sha256.Sum256([]byte(email))
-	return "account " + hex.EncodeToString(sum[:])
 }
 
 // lifetimes is how long a session of each kind lives whatever its use.

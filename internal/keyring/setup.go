@@ -244,7 +244,8 @@ func (r *Keyring) OrganisationCalled(ctx context.Context, name string) (store.Or
 	return found, unknown
 }
 
-// SetPassword gives a member a new password and ends their sessions. It is the operator's, for who has lost theirs.
+// SetPassword gives a member a new password, ends their sessions and lifts every limit of attempts at their account. It is
+// the operator's, for people who have lost theirs.
 // Errors: input.Problems (password), ErrNotFound.
 func (r *Keyring) SetPassword(ctx context.Context, email, password string) (account.Person, error) {
 	email, err := input.Email(email)
@@ -273,7 +274,10 @@ func (r *Keyring) SetPassword(ctx context.Context, email, password string) (acco
 		changes, err := endAllSessions(tx, member.ID, member.Email)
 		return append(changes, audit.Change{Subject: memberSubject(member.Person), After: audit.Facts{"password": "set anew"}}), err
 	})
-	return member.Person, err
+	if err != nil {
+		return account.Person{}, err
+	}
+	return member.Person, r.store.ForgetAttemptsAt(ctx, accountSubject(member.Email), confirmSubject(member.ID))
 }
 
 // MemberByEmail finds a member for the operator's commands.

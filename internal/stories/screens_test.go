@@ -259,7 +259,7 @@ func (s *site) signOut(p *browsertest.Page) {
 // lockOut counts as many attempts on an account as are allowed.
 func lockOut(t *testing.T, s *site, who account.Actor) {
 	t.Helper()
-	for range 10 {
+	for range 100 {
 		if _, _, err := s.store.CountAttempt(t.Context(), fmt.Sprintf("account %x", sha256.Sum256([]byte(who.Email))), time.Hour); err != nil {
 			t.Fatal(err)
 		}
