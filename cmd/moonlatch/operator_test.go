@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/demo"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store"
@@ -222,5 +223,61 @@ func TestASecondOrganisationHasToBeAskedFor(t *testing.T) {
 	found, err := open(t, env).Organisations(t.Context())
 	if err != nil || len(found) != 2 {
 		t.Errorf("there are %v, %v", found, err)
+	}
+}
+
+func TestOperatorRevokesALeakedKey(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	createUser(t, env, "Other", "eve@other.test", "owner", "--new-organisation")
+	issue := func(name string) apikey.Plaintext {
+		t.Helper()
+		stdout := moonlatch(t, env, "", "key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", name, "--scope", "read:chat").expect(t, exitDone, "").stdout
+		p, err := apikey.Parse(strings.TrimSpace(stdout))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	db := open(t, env)
+	known := func(p apikey.Plaintext) store.KnownKey {
+		t.Helper()
+		key, err := db.KeyByHash(t.Context(), p.Hash())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	for name, c := range map[string]func(apikey.Plaintext) (stdin string, flags []string){
+		"whole":  func(p apikey.Plaintext) (string, []string) { return p.Reveal() + "\n", []string{"--key-stdin"} },
+		"id":     func(p apikey.Plaintext) (string, []string) { return "", []string{"--id", known(p).ID} },
+		"prefix": func(p apikey.Plaintext) (string, []string) { return "", []string{"--prefix", p.Prefix()} },
+		"signature": func(p apikey.Plaintext) (string, []string) {
+			return "", []string{"--signature", p.Signature(), "--organisation", "acme"}
+		},
+	} {
+		p := issue("by " + name)
+		stdin, flags := c(p)
+		args := append([]string{"key", "revoke"}, flags...)
+		moonlatch(t, env, stdin, args...).expect(t, exitDone, "Revoked the key “by "+name+"”")
+		if key := known(p); key.Stored != apikey.Revoked {
+			t.Errorf("by %s: the key is %s", name, key.Stored)
+		}
+		moonlatch(t, env, stdin, args...).expect(t, exitFailed, "is revoked already")
+		events, err := keyring.New(db).Events(t.Context(), keyring.Operator(known(p).OrgID), audit.Filter{SubjectID: known(p).ID}, "", 10)
+		if err != nil || len(events.Events) != 2 || events.Events[0].Action != "key.revoked" || events.Events[0].Email != audit.ByOperator {
+			t.Errorf("by %s: the log has %v, %v", name, events.Events, err)
+		}
+	}
+	kept := issue("kept")
+	for says, args := range map[string][]string{
+		"there is no such key": {"--id", "00000000-0000-4000-8000-000000000000"}, "no such": {"--id", "x"}, "no such key": {"--signature", kept.Signature(), "--organisation", "Other"},
+	} {
+		moonlatch(t, env, "", append([]string{"key", "revoke"}, args...)...).expect(t, exitFailed, says)
+	}
+	moonlatch(t, env, "", "key", "revoke").expect(t, exitUsage, "say which key")
+	moonlatch(t, env, "pk_live_x\n", "key", "revoke", "--key-stdin").expect(t, exitUsage, "no whole key")
+	if key := known(kept); key.Stored != apikey.Enabled {
+		t.Errorf("another key is %s", key.Stored)
 	}
 }

@@ -66,7 +66,7 @@ func (p *program) commands() *cli.Command {
 		Commands: []*cli.Command{
 			p.serveCommand(), p.migrateCommand(), p.demoCommand(),
 			{Name: "user", Usage: "make accounts, and set passwords", Commands: []*cli.Command{p.userCreateCommand(), p.userPasswordCommand()}},
-			{Name: "key", Usage: "issue keys", Commands: []*cli.Command{p.keyIssueCommand()}},
+			{Name: "key", Usage: "issue and revoke keys", Commands: []*cli.Command{p.keyIssueCommand(), p.keyRevokeCommand()}},
 			{Name: "signing-key", Usage: "change the key that signs session tokens", Commands: []*cli.Command{p.signingKeyRotateCommand()}},
 			{Name: "audit", Usage: "check the audit log", Commands: []*cli.Command{p.auditVerifyCommand()}},
 			{Name: "version", Usage: "say which version this is", Action: func(context.Context, *cli.Command) error {
