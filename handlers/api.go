@@ -76,7 +76,7 @@ func readBody(c echo.Context) ([]byte, error) {
 // outage. What is wrong with the body is told to whoever reads it.
 func receive(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if r := c.Request(); r.ContentLength != 0 {
+		if r := c.Request(); r.ContentLength != 0 && takesBody(r) {
 			body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
 			if err == nil {
 				r.ContentLength = int64(len(body)) // which a chunked one did not say
@@ -85,6 +85,11 @@ func receive(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		return next(c)
 	}
+}
+
+// takesBody reports whether anybody reads the body of such a request.
+func takesBody(r *http.Request) bool {
+	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions && r.URL.Path != forwardAuthPath
 }
 
 // received is what came of a body, and what ended it.
@@ -110,8 +115,8 @@ func decode(body []byte, into any) error {
 	if tooDeep(body) {
 		return refuse(http.StatusBadRequest, fmt.Sprintf("The JSON nests too deep: %d levels at most.", maxDepth))
 	}
-	if bytes.Contains(body, []byte("null")) {
-		if err := refuseNulls(body, into); err != nil {
+	if bytes.Contains(body, []byte("null")) || bytes.Contains(body, []byte(`""`)) {
+		if err := refuseNothing(body, into); err != nil {
 			return err
 		}
 	}
@@ -134,9 +139,9 @@ func decode(body []byte, into any) error {
 	return refuse(http.StatusBadRequest, "The body is not valid JSON.")
 }
 
-// refuseNulls refuses null where a field does not take it. A program that has no value for graceSeconds or for a
-// restriction shall hear of it.
-func refuseNulls(body []byte, into any) error {
+// refuseNothing refuses an empty string, which of a program is a variable without a value, and null where it does not mean
+// that a field was left out.
+func refuseNothing(body []byte, into any) error {
 	var sent map[string]jsontext.Value
 	if err := json.Unmarshal(body, &sent); err != nil {
 		return nil // what is no object at all, decode will tell
@@ -145,27 +150,80 @@ func refuseNulls(body []byte, into any) error {
 		return refuse(http.StatusBadRequest, "Send one JSON object.")
 	}
 	problems := input.Problems{}
-	for name, value := range sent {
-		if value.Kind() == 'n' && !slices.Contains(takesNull[reflect.TypeOf(into).Elem()], name) {
-			problems[clip(name)] = "Send a value, or leave the field out."
-		}
-		var inside []map[string]jsontext.Value
-		if value.Kind() != '[' || json.Unmarshal(value, &inside) != nil {
-			continue // of other lists than those of objects, decode will tell
-		}
-		for i, entry := range inside {
-			for member, value := range entry {
-				if value.Kind() == 'n' {
-					problems[fmt.Sprintf("%s[%d].%s", clip(name), i, clip(member))] = "Send a value, or leave the field out."
-				}
-			}
-		}
-	}
+	refuseEmpty(problems, "", sent, fieldsOf(reflect.TypeOf(into).Elem()))
 	return problems.Err()
 }
 
-// takesNull names the fields of requests that may be null.
-var takesNull = map[reflect.Type][]string{reflect.TypeFor[UpdateAPIKeyRequest](): {"biasProfileId"}}
+// refuseEmpty looks at the fields of one object, and of the objects and strings in its lists.
+func refuseEmpty(problems input.Problems, within string, sent map[string]jsontext.Value, fields map[string]field) {
+	for name, value := range sent {
+		known, path := fields[name], within+clip(name)
+		switch value.Kind() {
+		case 'n':
+			if !known.null {
+				problems[path] = "Send a value, or leave the field out."
+			}
+		case '"':
+			if string(value) == `""` && known.optional && !known.empty {
+				problems[path] = noValue
+			}
+		case '[':
+			var entries []jsontext.Value
+			if json.Unmarshal(value, &entries) != nil {
+				continue // decode will tell
+			}
+			for i, entry := range entries {
+				inside := fmt.Sprintf("%s[%d]", path, i)
+				var object map[string]jsontext.Value
+				switch {
+				case string(entry) == `""`:
+					problems[path] = "An entry is empty."
+				case entry.Kind() == '{' && json.Unmarshal(entry, &object) == nil:
+					members := fieldsOf(known.entry)
+					for member, of := range members { // null is for what an answer says with null, and no answer does so within a list
+						of.null = false
+						members[member] = of
+					}
+					refuseEmpty(problems, inside+".", object, members)
+				}
+			}
+		default:
+		}
+	}
+}
+
+// field says what a field of a request takes besides a value.
+type field struct {
+	optional bool         // one that is not has a rule of its own, which an empty string breaks
+	null     bool         // which means that it was left out or, in a change, that what it names goes
+	empty    bool         // a text that may be taken away
+	entry    reflect.Type // of its list
+}
+
+// changes are the requests that change something, where leaving a field out and null are not the same.
+var changes = []reflect.Type{reflect.TypeFor[UpdateAPIKeyRequest](), reflect.TypeFor[UpdateBiasProfileRequest](), reflect.TypeFor[UpdateMemberRequest](),
+	reflect.TypeFor[UpdateProcessRequest](), reflect.TypeFor[UpdateScopeRequest](), reflect.TypeFor[UpdateWorkspaceRequest]()}
+
+// fieldsOf reads a request's type: what is optional may be null, except in a change, where only what is made for it may.
+func fieldsOf(t reflect.Type) map[string]field {
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	out := map[string]field{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		known := field{optional: options != "", null: options != "" && !slices.Contains(changes, t), empty: name == "description"}
+		if _, made := reflect.New(f.Type).Interface().(json.UnmarshalerFrom); made {
+			known.null = true
+		}
+		if f.Type.Kind() == reflect.Slice {
+			known.entry = f.Type.Elem()
+		}
+		out[name] = known
+	}
+	return out
+}
 
 // tooDeep looks at the nesting before anything is made of the text.
 func tooDeep(body []byte) bool {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -34,9 +35,28 @@ var (
 		challenge: `error="invalid_token", error_description="the session token is not good"`}
 )
 
+// credentialHeaders returns the values of X-Api-Key and of Authorization. A blank one, or a scheme without a value, is no
+// credential: a program writes it for a variable that has no value.
+func credentialHeaders(header http.Header) (keys, authorizations []string) {
+	return withoutBlank(header["X-Api-Key"], blank), withoutBlank(header["Authorization"], func(value string) bool {
+		scheme, value, _ := strings.Cut(strings.TrimSpace(value), " ")
+		return blank(value) && (blank(scheme) || strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "Basic"))
+	})
+}
+
+func blank(text string) bool { return strings.TrimSpace(text) == "" }
+
+// withoutBlank returns the same slice where none is blank, which nearly always is so.
+func withoutBlank(values []string, isBlank func(string) bool) []string {
+	if !slices.ContainsFunc(values, isBlank) {
+		return values
+	}
+	return slices.DeleteFunc(slices.Clone(values), isBlank)
+}
+
 // presented reads what a request shows: Authorization with Bearer (RFC 6750) or Basic (RFC 7617), or X-Api-Key.
 func presented(header http.Header) (credential, error) {
-	keys, authorizations := header["X-Api-Key"], header["Authorization"]
+	keys, authorizations := credentialHeaders(header)
 	if len(keys)+len(authorizations) > 1 {
 		return credential{}, errTwoOfThem
 	}
@@ -52,7 +72,7 @@ func presented(header http.Header) (credential, error) {
 // presentedToGateway is presented for what a gateway passes on. The API behind it may use Authorization for its own
 // callers beside X-Api-Key, so a header there that holds no API key is none of ours.
 func presentedToGateway(header http.Header) (credential, error) {
-	keys, authorizations := header["X-Api-Key"], header["Authorization"]
+	keys, authorizations := credentialHeaders(header)
 	if len(keys) != 1 || len(authorizations) != 1 {
 		return presented(header)
 	}

@@ -116,8 +116,8 @@ func (h *handler) refusalOf(err error) *refusal {
 	case errors.Is(err, keyring.ErrCredentials):
 		return &refusal{status: http.StatusUnauthorized, message: "The e-mail or the password is wrong."}
 	}
-	failure := h.meaning(err)
-	r := refuse(failure.Status, failure.Sentence)
+	m := meaningOf(err)
+	r := refuse(m.status, m.message)
 	if r.status == http.StatusServiceUnavailable || r.status == http.StatusTooManyRequests {
 		r.retryAfter = retryAfter
 	}
@@ -148,9 +148,23 @@ func lacking(action account.Action) *refusal {
 	return r
 }
 
-// knownQuery refuses a query that asks for something that the call does not know, or for one thing twice: the answer
-// would be to another question.
+// noValue is what is wrong with an empty string: of a program it is a variable without a value.
+const noValue = "This is empty. Send a value, or leave it out."
+
+// knownQuery refuses a query that asks for something that the call does not know, for one thing twice, or for nothing: the
+// answer would be to another question.
 func knownQuery(c echo.Context, known ...string) error {
+	problems := queryProblems(c, known)
+	for name, values := range c.QueryParams() {
+		if slices.Contains(known, name) && len(values) == 1 && values[0] == "" {
+			problems[name] = noValue
+		}
+	}
+	return problems.Err()
+}
+
+// queryProblems says which parameters a call does not know, or has twice. A page's form also sends what is empty.
+func queryProblems(c echo.Context, known []string) input.Problems {
 	problems := input.Problems{}
 	for name, values := range c.QueryParams() {
 		switch {
@@ -160,5 +174,5 @@ func knownQuery(c echo.Context, known ...string) error {
 			problems[clip(name)] = "Send this parameter once."
 		}
 	}
-	return problems.Err()
+	return problems
 }

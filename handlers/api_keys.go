@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -178,7 +179,11 @@ func (h *handler) listKeys(c echo.Context, processID string) error {
 
 func readKeyFilter(c echo.Context, processID string) (apikey.Filter, error) {
 	known := []string{"status", "workspaceId", "ownerId", "environment", "biasProfileId", "q", "cursor", "limit"}
-	filter := apikey.Filter{ProcessID: processID, Search: apikey.Redact(c.QueryParam("q"))}
+	search, err := readSearch(c)
+	if err != nil {
+		return apikey.Filter{}, err
+	}
+	filter := apikey.Filter{ProcessID: processID, Search: search}
 	ids := map[string]*string{"workspaceId": &filter.WorkspaceID, "ownerId": &filter.OwnerID, "biasProfileId": &filter.ProfileID}
 	if processID == "" {
 		known, ids["processId"] = append(known, "processId"), &filter.ProcessID
@@ -207,10 +212,26 @@ func readKeyFilter(c echo.Context, processID string) (apikey.Filter, error) {
 		}
 		filter.Environment = word
 	}
-	if utf8.RuneCountInString(filter.Search) > maxSearch {
-		problems["q"] = "Search for at most 200 characters."
-	}
 	return filter, problems.Err()
+}
+
+// readSearch reads what a program looks for as a page does, and refuses what is too long to be found, or blank.
+func readSearch(c echo.Context) (string, error) {
+	text := c.QueryParam("q")
+	search := searched(text)
+	switch {
+	case utf8.RuneCountInString(text) > maxSearch:
+		return "", input.Problems{"q": "Search for at most 200 characters."}
+	case text != "" && search == "":
+		return "", input.Problems{"q": noValue}
+	}
+	return search, nil
+}
+
+// searched is what somebody looks for, for pages and programs alike. A key that is written as it is displayed is looked for
+// by its prefix or signature, and a whole key by its signature.
+func searched(text string) string {
+	return apikey.Unmask(input.Search(apikey.Redact(text)))
 }
 
 // readCount reads a number of 1 to most; otherwise is what a program means that sends none.
@@ -288,10 +309,10 @@ func (h *handler) apiRotateKey(c echo.Context) error {
 	if request.GraceSeconds != nil {
 		seconds = *request.GraceSeconds
 	}
-	grace := time.Duration(-1) // which no policy allows
-	if seconds >= 0 && seconds <= apikey.LongestGrace.Seconds() && seconds == math.Trunc(seconds) {
-		grace = time.Duration(seconds) * time.Second
+	if seconds < 0 || seconds > apikey.LongestGrace.Seconds() || seconds != math.Trunc(seconds) {
+		return input.Problems{"graceSeconds": fmt.Sprintf("Send whole seconds, from 0 to %.0f.", apikey.LongestGrace.Seconds())}
 	}
+	grace := time.Duration(seconds) * time.Second
 	rotation, err := h.keyring.RotateKey(c.Request().Context(), actorOf(c), c.Param("id"), grace, requestKey)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package handlers
 import (
 	"net/http"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -33,7 +32,11 @@ func (h *handler) apiListMembers(c echo.Context) error {
 }
 
 func readMemberFilter(c echo.Context) (account.MemberFilter, error) {
-	filter := account.MemberFilter{Search: c.QueryParam("q"), Role: account.Role(c.QueryParam("role"))}
+	search, err := readSearch(c)
+	if err != nil {
+		return account.MemberFilter{}, err
+	}
+	filter := account.MemberFilter{Search: search, Role: account.Role(c.QueryParam("role"))}
 	if err := knownQuery(c, "q", "role", "status", "cursor", "limit"); err != nil {
 		return filter, err
 	}
@@ -47,9 +50,6 @@ func readMemberFilter(c echo.Context) (account.MemberFilter, error) {
 			problems["status"] = "Send active, suspended or removed."
 		}
 		filter.Statuses = []account.Status{status}
-	}
-	if utf8.RuneCountInString(filter.Search) > maxSearch {
-		problems["q"] = "Search for at most 200 characters."
 	}
 	return filter, problems.Err()
 }

@@ -98,7 +98,7 @@ func TestProgramsRunTheOrganisation(t *testing.T) {
 		},
 		func() reply { return owner.call(del, "/v1/members/"+s.org.Owner.MemberID, nil) },
 	} {
-		if got := call().expect(t, "the last owner", 409, "state_conflict"); !strings.Contains(got.body, "Make somebody else an owner first.") {
+		if got := call().expect(t, "the last owner", 409, "state_conflict"); !strings.Contains(got.body, "Make another member an owner first.") {
 			t.Error(got.body)
 		}
 	}

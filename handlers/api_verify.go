@@ -95,21 +95,26 @@ func profileID(k *verify.Key) string {
 }
 
 // narrowing reads what a gateway asks of a key: scopes, all of which it must hold, and the organisation that it must be
-// of. Other parameters are the gateway's own affair: some append the address that was asked for. One that follows such
-// an address can ask for more, and never for less.
+// of. Any other parameter is refused, for it may be a slip of these. Envoy appends the address that its client asked for,
+// whose query follows the parameter "original": there, others are the client's, and these can ask for more, never for less.
 func narrowing(query string) (scopes []string, orgID string, err error) {
-	for query != "" {
+	for appended := false; query != ""; {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
 		name, value, _ := strings.Cut(pair, "=")
-		if name != "scope" && name != "org" {
+		name, badName := url.QueryUnescape(name)
+		if appended = appended || name == "original"; appended && name != "scope" && name != "org" {
 			continue
 		}
-		value, err := url.QueryUnescape(value)
-		if err != nil {
+		value, badValue := url.QueryUnescape(value)
+		switch {
+		case badName != nil || badValue != nil:
 			return nil, "", errAddress
-		}
-		if name == "scope" {
+		case name != "scope" && name != "org":
+			return nil, "", input.Problems{clip(name): "There is no such parameter. Send scope, once for each scope, or org."}
+		case value == "":
+			return nil, "", input.Problems{name: noValue}
+		case name == "scope":
 			scopes = append(scopes, value)
 			continue
 		}

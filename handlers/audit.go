@@ -121,7 +121,7 @@ func (h *handler) exportAudit(c echo.Context) error {
 		return err
 	}
 	format, known := eventFormats[c.QueryParam("format")]
-	if !known || knownQuery(c, "what", "actor", "subject", "key", "from", "to", "format") != nil { // a slip of a filter's name would export everything
+	if !known || len(queryProblems(c, []string{"what", "actor", "subject", "key", "from", "to", "format"})) > 0 { // a slip of a filter's name would export everything
 		return errList
 	}
 	return h.exportEvents(c, filter, format, "moonlatch-audit-"+fileName(viewerOf(c).Organisation))

@@ -59,6 +59,9 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 		case forPrograms(path):
 			door = h.doors.programs
 		}
+		if r := c.Request(); r.ContentLength != 0 && !takesBody(r) {
+			c.Response().Header().Set("Connection", "close") // else net/http waits for the body that was declared before it answers
+		}
 		inside := next
 		for i := len(door) - 1; i >= 0; i-- {
 			inside = door[i](inside)

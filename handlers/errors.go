@@ -28,43 +28,47 @@ var (
 	errExports     = errors.New("as many exports as may be are under way")
 )
 
-// meanings gives every error that can reach a person its status and its sentence. The first that matches holds.
-var meanings = []struct {
+// meaning is a row: what an error is to people and to programs.
+type meaning struct {
 	err      error
 	status   int
-	sentence string
-}{
-	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it."},
-	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment, bias profile or address, and no longer life for itself."},
-	{keyring.ErrMoveKeys, http.StatusForbidden, "Moving keys to another bias profile changes them, for which an API key needs the scope write:api-keys besides."},
-	{keyring.ErrEntrust, http.StatusForbidden, "In its owner’s name this key’s scopes allow what you may not do, and whoever holds it could. Ask an owner of the organisation to do it."},
-	{keyring.ErrReach, http.StatusForbidden, "This API key is confined to a workspace, a process, the test environment or a bias profile, and changes nothing beyond."},
-	{keyring.ErrUnauthenticated, http.StatusUnauthorized, ""},
-	{keyring.ErrForbidden, http.StatusForbidden, ""},
-	{keyring.ErrNotFound, http.StatusNotFound, ""},
-	{keyring.ErrCursor, http.StatusBadRequest, "This link points into another list, or was changed on the way. Start again from the list’s first page."},
-	{keyring.ErrStale, http.StatusConflict, ""},
-	{apikey.ErrState, http.StatusConflict, ""},
-	{keyring.ErrLastOwner, http.StatusConflict, "An organisation always keeps one owner. Make somebody else an owner first."},
-	{keyring.ErrMemberState, http.StatusConflict, "This member has changed meanwhile, or a button was pressed twice. Load the page again to see how they stand."},
-	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already, and can have only one. Sign in with that account, or ask whoever invited you for a link to another address."},
-	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link."},
-	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can’t be deleted. Archive it instead, or delete first what belongs to it."},
-	{keyring.ErrFull, http.StatusConflict, "Your organisation has as many of these as it can. Delete one that is not needed."},
-	{keyring.ErrTaken, http.StatusConflict, "This name is taken, perhaps in another case. Choose another."},
-	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can’t be deleted. Retire it instead."},
-	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch’s own API asks for this scope, so it can’t be deleted. Retire it instead."},
-	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired."},
-	{keyring.ErrUnavailable, http.StatusServiceUnavailable, ""},
-	{keyring.ErrClockSkew, http.StatusServiceUnavailable, ""},
-	{context.Canceled, http.StatusServiceUnavailable, ""}, // the caller has hung up, or sends no more; it may still listen
-	{errCrossOrigin, http.StatusForbidden, "This form was sent from another site, so nothing was done. Open the page here and send it again."},
-	{errAddress, http.StatusBadRequest, "This address has characters that no address here has. Check the link that you followed."},
-	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again."},
-	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed."},
-	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again."},
-	{errBusy, http.StatusTooManyRequests, "Too many people are signing in right now. Try again in a few seconds."},
-	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended."},
+	sentence string // for people; "" for the status's own
+	message  string // for programs: the field or rule, and the fix; "" for the status's own
+}
+
+// meanings gives every error that can reach a caller its status and its words. The first that matches holds.
+var meanings = []meaning{
+	{keyring.ErrGrantAll, http.StatusForbidden, "Only an owner may give out a key with the scope *, and rotating gives one out. Ask an owner to do it.", "Only an organisation owner may issue or rotate a key with the scope *."},
+	{keyring.ErrHandOut, http.StatusForbidden, "An API key hands out no more than it holds itself: no other scope, workspace, process, environment, bias profile or address, and no longer life for itself.", "An API key can grant only what it holds: its scopes, workspace, process, environment, bias profile and addresses. It can’t extend its own expiry."},
+	{keyring.ErrMoveKeys, http.StatusForbidden, "Moving keys to another bias profile changes them, for which an API key needs the scope write:api-keys besides.", "moveTo changes keys: the API key also needs the scope write:api-keys."},
+	{keyring.ErrEntrust, http.StatusForbidden, "In its owner’s name this key’s scopes allow what you may not do, and whoever holds it could. Ask an owner of the organisation to do it.", "In that owner’s name the key’s scopes would allow more than the caller may do."},
+	{keyring.ErrReach, http.StatusForbidden, "This API key is confined to a workspace, a process, the test environment or a bias profile, and changes nothing beyond.", "This API key is confined to a workspace, process, environment or bias profile, and this is outside of it."},
+	{keyring.ErrUnauthenticated, http.StatusUnauthorized, "", ""},
+	{keyring.ErrForbidden, http.StatusForbidden, "", ""},
+	{keyring.ErrNotFound, http.StatusNotFound, "", ""},
+	{keyring.ErrCursor, http.StatusBadRequest, "This link points into another list, or was changed on the way. Start again from the list’s first page.", "cursor is invalid for this list, or was made with other filters. Send nextCursor of the page before with the same parameters, or leave cursor out."},
+	{keyring.ErrStale, http.StatusConflict, "", ""},
+	{apikey.ErrState, http.StatusConflict, "", ""},
+	{keyring.ErrLastOwner, http.StatusConflict, "An organisation always keeps one owner. Make somebody else an owner first.", "An organisation needs at least one active owner. Make another member an owner first."},
+	{keyring.ErrMemberState, http.StatusConflict, "This member has changed meanwhile, or a button was pressed twice. Load the page again to see how they stand.", "The member’s status does not allow this change. Get the member to see it. Members who were removed can’t be changed."},
+	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already, and can have only one. Sign in with that account, or ask whoever invited you for a link to another address.", "This email address belongs to another account."},
+	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link.", "The invitation has expired, was used, or was cancelled."},
+	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can’t be deleted. Archive it instead, or delete first what belongs to it.", `Other resources refer to this one. Delete them first, or archive it with {"archived": true}.`},
+	{keyring.ErrFull, http.StatusConflict, "Your organisation has as many of these as it can. Delete one that is not needed.", "The organisation has reached its limit for this kind of resource. Delete one first."},
+	{keyring.ErrTaken, http.StatusConflict, "This name is taken, perhaps in another case. Choose another.", "name is taken. Names are compared without case."},
+	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can’t be deleted. Retire it instead.", `Keys hold this scope, including revoked and expired ones. Retire it with {"retired": true} instead.`},
+	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch’s own API asks for this scope, so it can’t be deleted. Retire it instead.", `Moonlatch’s own API requires this scope. Retire it with {"retired": true} instead.`},
+	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired.", "The link has been used or has expired."},
+	{keyring.ErrUnavailable, http.StatusServiceUnavailable, "", ""},
+	{keyring.ErrClockSkew, http.StatusServiceUnavailable, "", ""},
+	{context.Canceled, http.StatusServiceUnavailable, "", ""}, // the caller has hung up, or sends no more; it may still listen
+	{errCrossOrigin, http.StatusForbidden, "This form was sent from another site, so nothing was done. Open the page here and send it again.", "Cross-origin request refused."},
+	{errAddress, http.StatusBadRequest, "This address has characters that no address here has. Check the link that you followed.", "The path or the query holds a NUL byte, invalid UTF-8 or a broken percent-encoding."},
+	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again.", "The body can’t be read."},
+	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed.", "Send JSON, with Content-Type: application/json."},
+	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again.", "The query has an unknown parameter or value."},
+	{errBusy, http.StatusTooManyRequests, "Too many people are signing in right now. Try again in a few seconds.", "Too many sign-ins at once. Retry after the seconds in Retry-After."},
+	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended.", "Too many exports at once. Retry after the seconds in Retry-After."},
 }
 
 // retryAfter is how long a person or a program should wait when the database does not answer.
@@ -134,19 +138,24 @@ func forMembers(c echo.Context) bool {
 }
 
 func (h *handler) meaning(err error) views.Failure {
+	m := meaningOf(err)
+	return views.Failure{Status: m.status, Sentence: m.sentence}
+}
+
+// meaningOf finds an error's row; of what has none, the status alone is known.
+func meaningOf(err error) meaning {
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
-			return views.Failure{Status: m.status, Sentence: m.sentence}
+			return m
 		}
 	}
 	if _, ok := errors.AsType[*keyring.LockedError](err); ok {
-		return views.Failure{Status: http.StatusTooManyRequests, Sentence: "Too many attempts from your network. Wait a little, then try again."}
+		return meaning{status: http.StatusTooManyRequests, sentence: "Too many attempts from your network. Wait a little, then try again."}
 	}
-	var http *echo.HTTPError
-	if errors.As(err, &http) { // the router and the body limit speak this way
-		return views.Failure{Status: http.Code}
+	if refused, ok := errors.AsType[*echo.HTTPError](err); ok { // the router and the body limit speak this way
+		return meaning{status: refused.Code}
 	}
-	return views.Failure{Status: 500}
+	return meaning{status: http.StatusInternalServerError}
 }
 
 func (h *handler) logFailure(c echo.Context, err error) {

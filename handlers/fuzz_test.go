@@ -41,6 +41,13 @@ func FuzzCredential(f *testing.F) {
 		if shown.key != "" && shown.token != "" || err != nil && shown != (credential{}) || strings.HasPrefix(shown.token, keyMark) {
 			t.Fatalf("%q and %q show %v, %v", authorization, key, shown, err)
 		}
+		keys, authorizations := credentialHeaders(header)
+		if len(keys) == 0 {
+			key = ""
+		}
+		if len(authorizations) == 0 {
+			authorization = ""
+		}
 		switch {
 		case authorization != "" && key != "":
 			if !errors.Is(err, errTwoOfThem) {

@@ -127,7 +127,7 @@ func readListState(c echo.Context) (views.ListState, error) {
 		Environment: apikey.Environment(c.QueryParam("environment")), Scope: c.QueryParam("scope"),
 		ProfileID: c.QueryParam("profile"), WorkspaceID: c.QueryParam("workspace"), ProcessID: c.QueryParam("process"),
 	}}
-	state.Search = input.Search(c.QueryParam("q"))
+	state.Search = apikey.Unmask(input.Search(c.QueryParam("q")))
 	var known, sizeKnown, expiresKnown, unusedKnown bool
 	state.Sort, known = apikey.ParseSort(c.QueryParam("sort"))
 	state.Size, sizeKnown = smallNumber(c.QueryParam("size"), 100)

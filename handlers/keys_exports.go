@@ -14,7 +14,7 @@ import (
 // exportKeys sends the list of keys as CSV, narrowed as the page is. What is shown once is in no list.
 func (h *handler) exportKeys(c echo.Context) error {
 	state, err := readListState(c)
-	if err == nil && knownQuery(c, listNames...) != nil { // a slip of a filter's name would export everything
+	if err == nil && len(queryProblems(c, listNames)) > 0 { // a slip of a filter's name would export everything
 		err = errList
 	}
 	if err != nil {
@@ -54,7 +54,7 @@ func keyCells(k keyring.KeyRow, now time.Time) []string {
 // exportKeyOwners sends the list of key owners as CSV, narrowed as the page is.
 func (h *handler) exportKeyOwners(c echo.Context) error {
 	state, err := readKeyOwnerState(c)
-	if err == nil && knownQuery(c, "q", "left", "sort") != nil {
+	if err == nil && len(queryProblems(c, []string{"q", "left", "sort"})) > 0 {
 		err = errList
 	}
 	if err != nil {

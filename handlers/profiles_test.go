@@ -154,7 +154,6 @@ func TestProgramsManageProfiles(t *testing.T) {
 		`{"name":"x","defaultThreshold":101}`:                               "defaultThreshold",
 		`{"name":"x","defaultThreshold":1.5}`:                               "defaultThreshold",
 		`{"name":"x","defaultThreshold":"50"}`:                              "defaultThreshold",
-		`{"name":"x","defaultThreshold":null}`:                              "defaultThreshold",
 		`{"name":"x","defaultThreshold":1e300}`:                             "defaultThreshold",
 		`{"name":"x","description":"a\nb"}`:                                 "description",
 		`{"name":"x","categories":{}}`:                                      "categories",

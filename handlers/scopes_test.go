@@ -75,7 +75,7 @@ func TestAScopeLivesItsLifeInForms(t *testing.T) {
 	key, _ := s.key(s.org.Owner, "read:invoices")
 	for _, ask := range []string{http.MethodGet, http.MethodPost} {
 		got := owner.send(ask, "/scopes/read:invoices/delete", nil, nil)
-		if want := map[string]int{http.MethodGet: 200, http.MethodPost: 409}[ask]; got.status != want || !strings.Contains(got.body, "Retire it instead") {
+		if want := map[string]int{http.MethodGet: 200, http.MethodPost: 409}[ask]; got.status != want || !strings.Contains(got.body, "Retire it with") {
 			t.Errorf("%s of a scope that a key holds: %d", ask, got.status)
 		}
 		if link := `href="/account/api-keys?scope=read%3Ainvoices"`; ask == http.MethodGet && !strings.Contains(got.body, link) {
@@ -158,7 +158,7 @@ func TestProgramsKeepTheCatalogue(t *testing.T) {
 	c.call(post, "/v1/api-keys", object{"name": "x", "scopes": []string{"read:invoices"}}).expect(t, "grant a retired scope", 400, "validation_failed")
 	c.call(patch, "/v1/scopes/read:invoices", object{"retired": false}).expect(t, "bring back", 200, "")
 	s.key(s.org.Owner, "read:invoices")
-	if got := c.call(del, "/v1/scopes/read:invoices", nil).expect(t, "delete a held scope", 409, "state_conflict"); !strings.Contains(got.text("error", "message"), "Retire it instead") {
+	if got := c.call(del, "/v1/scopes/read:invoices", nil).expect(t, "delete a held scope", 409, "state_conflict"); !strings.Contains(got.text("error", "message"), "Retire it with") {
 		t.Error(got.body)
 	}
 	c.call(del, "/v1/scopes/write:config", nil).expect(t, "delete a scope of the API", 409, "state_conflict")

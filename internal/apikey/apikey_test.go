@@ -231,3 +231,29 @@ func TestKeyWithinAnother(t *testing.T) {
 		}
 	}
 }
+
+func TestAKeyIsParsedAsUserAndPassToo(t *testing.T) {
+	for _, env := range Environments {
+		key := NewPlaintext(env)
+		pair := key.Prefix() + ":" + key.RevealPass()
+		if parsed, err := Parse(pair); err != nil || parsed != key || parsed.Hash() != key.Hash() {
+			t.Errorf("user:pass: %v", err)
+		}
+		for _, wrong := range []string{strings.Replace(pair, "pk_", "pk:", 1), pair + ":", ":" + pair, strings.Replace(pair, ":", "::", 1), strings.Replace(pair, ":", "-", 1), pair[:len(pair)-1] + "!"} {
+			if _, err := Parse(wrong); err == nil {
+				t.Errorf("%s is taken", wrong)
+			}
+		}
+	}
+}
+
+func TestUnmaskFindsAKeyByWhatPeopleSee(t *testing.T) {
+	for text, want := range map[string]string{
+		"pk_live_oQlGvrFsBoWi_••••3Db6nE": "pk_live_oQlGvrFsBoWi", "pk_test_oQlGvrFsBoWi_": "pk_test_oQlGvrFsBoWi", "pk_live_oQlGvrFsBoWi_••••to 3Db6nE": "pk_live_oQlGvrFsBoWi",
+		"••••3Db6nE": "3Db6nE", "...3Db6nE": "3Db6nE", "3Db6nE": "3Db6nE", "pk_live_oQlGvrFsBoWi": "pk_live_oQlGvrFsBoWi", "CI pipeline": "CI pipeline", "•••• x": "•••• x", "": "",
+	} {
+		if got := Unmask(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

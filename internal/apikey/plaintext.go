@@ -37,7 +37,8 @@ func NewPlaintext(env Environment) Plaintext {
 	return Plaintext{body + string(sum[:])}
 }
 
-// Parse recognises a key by shape and checksum, without a look-up. It returns ErrMalformed for anything else.
+// Parse recognises a key by shape and checksum, without a look-up. A key may also be written as user:pass, with a colon in
+// the place of its last "_". It returns ErrMalformed for anything else.
 func Parse(text string) (Plaintext, error) {
 	if len(text) != plaintextLen {
 		return Plaintext{}, ErrMalformed
@@ -48,11 +49,14 @@ func Parse(text string) (Plaintext, error) {
 			env, rest = e, after
 		}
 	}
-	if env == "" || rest[publicIDLength] != '_' {
+	if env == "" || rest[publicIDLength] != '_' && rest[publicIDLength] != ':' {
 		return Plaintext{}, ErrMalformed
 	}
 	if !isBase62(rest[:publicIDLength]) || !isBase62(rest[publicIDLength+1:]) {
 		return Plaintext{}, ErrMalformed
+	}
+	if at := len(text) - len(rest) + publicIDLength; text[at] == ':' {
+		text = text[:at] + "_" + text[at+1:]
 	}
 	body, sum := text[:len(text)-checksumLength], text[len(text)-checksumLength:]
 	if want := checksum(body); string(want[:]) != sum {
@@ -87,6 +91,23 @@ func Redact(text string) string {
 			text = text[:at] + found[1] + text[at+len(found[0]):]
 		}
 	}
+}
+
+// What people see of a key: its prefix, dots and its signature, with the word that a screen reader says between them; or
+// dots and the signature.
+var (
+	maskedWhole = regexp.MustCompile(fmt.Sprintf(`^(pk_(?:live|test)_[0-9A-Za-z]{%d})(?:_|_?\s*[•·…*.]+\s*(?:to\s+)?[0-9A-Za-z]{%d})$`, publicIDLength, SignatureLength))
+	maskedEnd   = regexp.MustCompile(fmt.Sprintf(`^[•·…*.]+\s*(?:to\s+)?([0-9A-Za-z]{%d})$`, SignatureLength))
+)
+
+// Unmask returns the prefix or the signature that finds a key which is written as it is displayed; any other text as it is.
+func Unmask(text string) string {
+	for _, shape := range []*regexp.Regexp{maskedWhole, maskedEnd} {
+		if found := shape.FindStringSubmatch(text); found != nil {
+			return found[1]
+		}
+	}
+	return text
 }
 
 // Reveal returns the whole key. A test lists the only files that may call it.

@@ -67,7 +67,7 @@ func Line(text string) (string, error) {
 		return "", errEncoding
 	}
 	text = norm.NFC.String(strings.TrimSpace(text))
-	if strings.ContainsFunc(text, invisible) {
+	if visible(text) != text {
 		return "", errControl
 	}
 	return text, nil
@@ -79,22 +79,47 @@ const maxSearch = 300
 // Search cleans what somebody looks for. It is compared and not kept, so nothing is refused: what shows nothing goes, and
 // what is too long for anything to match is cut.
 func Search(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if invisible(r) {
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(text, ""))
-	text = norm.NFC.String(strings.TrimSpace(text))
+	text = visible(norm.NFC.String(strings.TrimSpace(visible(strings.ToValidUTF8(text, "")))))
 	if cut := []rune(text); len(cut) > maxSearch {
 		text = string(cut[:maxSearch])
 	}
 	return text
 }
 
+// visible is the text without the characters that show nothing. A joiner shows how its neighbours are written, and stays
+// where it has such neighbours.
+func visible(text string) string {
+	if !strings.ContainsFunc(text, invisible) {
+		return text
+	}
+	runes := []rune(text)
+	shown := make([]rune, 0, len(runes))
+	for i, r := range runes {
+		if !invisible(r) || i > 0 && i < len(runes)-1 && joins(runes[i-1], r, runes[i+1]) {
+			shown = append(shown, r)
+		}
+	}
+	return string(shown)
+}
+
+const (
+	nonJoiner = '\u200C' // parts letters that would be joined: Persian needs it within words
+	joiner    = '\u200D' // joins letters of Indic scripts, and emoji
+)
+
+// joins reports whether a joiner between these two is text: it stands between letters or marks, or U+200D between the
+// parts of an emoji.
+func joins(before, r, after rune) bool {
+	if r != nonJoiner && r != joiner {
+		return false
+	}
+	written := unicode.In(before, unicode.L, unicode.M) && before != emojiStyle && unicode.In(after, unicode.L, unicode.M)
+	emoji := r == joiner && (before == emojiStyle || unicode.In(before, unicode.So, unicode.Sk)) && unicode.Is(unicode.So, after)
+	return written || emoji
+}
+
 // unseen are the characters that show nothing: control and format characters, line and paragraph separators, those
-// that Unicode lets a font ignore, and non-characters. U+200D, which joins emoji, is a format character too and stays
-// out: a name is for telling keys apart.
+// that Unicode lets a font ignore, and non-characters.
 var unseen = []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point,
 	unicode.Variation_Selector, unicode.Noncharacter_Code_Point}
 
@@ -122,6 +147,9 @@ func Email(text string) (string, error) {
 	text, err := Line(text)
 	if err != nil {
 		return "", err
+	}
+	if strings.ContainsRune(text, joiner) || strings.ContainsRune(text, nonJoiner) {
+		return "", errEmail
 	}
 	text = norm.NFKC.String(strings.ToLower(norm.NFKC.String(text))) // a small letter can join an accent that its capital could not
 	at := strings.LastIndexByte(text, '@')

@@ -75,3 +75,36 @@ func TestProblemsAreAnErrorOnlyWhenThereAreAny(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestJoinersAreTextBetweenWhatTheyJoin takes what Persian, Indic scripts and emoji are written with, and refuses what hides.
+func TestJoinersAreTextBetweenWhatTheyJoin(t *testing.T) {
+	for _, text := range []string{"علی\u200cرضا", "می\u200cخواهم", "क्\u200dष", "ശ്രീ\u200d കൃഷ്ണ", "👩\u200d💻 laptop", "🏳\ufe0f\u200d🌈", "👩🏽\u200d🔬", "❤\ufe0f\u200d🔥", "👨\u200d👩\u200d👧\u200d👦"} {
+		got, err := Line(text)
+		if strings.HasPrefix(text, "ശ്രീ") { // a chillu by joiner before a space joins nothing
+			if err == nil {
+				t.Errorf("%q is taken as %q", text, got)
+			}
+			continue
+		}
+		if err != nil || got != norm.NFC.String(text) {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+		if found := Search(text); found != norm.NFC.String(text) {
+			t.Errorf("%q is looked for as %q", text, found)
+		}
+	}
+	for _, text := range []string{"\u200cadmin", "admin\u200d", "a\u200d\u200db", "a\u200c\u200cb", "a \u200db", "1\u200d2", "a\u200d💻", "💻\u200da", "a\u200bb", "a\u202eb", "a\u2066b", "a\ufeffb", "💻\u200c💻", "-\u200d-"} {
+		if got, err := Line(text); err == nil {
+			t.Errorf("%q is taken as %q", text, got)
+		}
+		if found := Search(text); strings.ContainsAny(found, "\u200b\u200c\u200d\u202e\u2066\ufeff") {
+			t.Errorf("%q is looked for as %q", text, found)
+		}
+	}
+	if got, err := Email("a\u200cb@example.com"); err == nil {
+		t.Errorf("an address with a joiner: %q", got)
+	}
+	if NameKey("علی\u200cرضا") != NameKey("علیرضا") {
+		t.Error("a joiner makes another name")
+	}
+}

@@ -160,7 +160,7 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 		problems.Add("role", err)
 	}
 	if !slices.Contains([]account.Status{"", account.Active, account.Suspended, account.Removed}, e.Status) {
-		problems["status"] = "Choose active or suspended."
+		problems["status"] = "Must be active or suspended."
 	}
 	if !e.leaving() {
 		if e.Keys != "" {
@@ -177,9 +177,9 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 	}
 	switch {
 	case e.Keys == LeaveKeys && policy.DisableDeparted:
-		problems["keys"] = "Your organisation’s key policy disables the keys of whoever leaves. Choose to disable, transfer or revoke them."
+		problems["keys"] = "Your organisation’s key policy disables the keys of whoever leaves. Disable, transfer or revoke them."
 	case !slices.Contains(fates, e.Keys):
-		problems["keys"] = "Choose transfer, disable, revoke or leave."
+		problems["keys"] = "Must be transfer, disable, revoke or leave."
 	case e.Keys == TransferKeys && e.Heir == "":
 		problems["keysTo"] = "Choose who the keys shall belong to."
 	case e.Keys != TransferKeys && e.Heir != "":
@@ -389,5 +389,5 @@ func ReadRole(text string) (account.Role, error) {
 	for _, role := range account.Roles {
 		words = append(words, string(role))
 	}
-	return "", input.Sentence(fmt.Sprintf("Choose one of the roles %s.", strings.Join(words, ", ")))
+	return "", input.Sentence(fmt.Sprintf("Must be one of the roles %s.", strings.Join(words, ", ")))
 }
