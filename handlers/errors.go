@@ -52,6 +52,7 @@ var meanings = []meaning{
 	{keyring.ErrLastOwner, http.StatusConflict, "An organisation always keeps one owner. Make somebody else an owner first.", "An organisation needs at least one active owner. Make another member an owner first."},
 	{keyring.ErrMemberState, http.StatusConflict, "This member has changed meanwhile, or a button was pressed twice. Load the page again to see how they stand.", "The member’s status does not allow this change. Get the member to see it. Members who were removed can’t be changed."},
 	{keyring.ErrHasAccount, http.StatusConflict, "This e-mail address has an account already, and can have only one. Sign in with that account, or ask whoever invited you for a link to another address.", "This email address belongs to another account."},
+	{keyring.ErrEmailChange, http.StatusNotFound, "This link doesn’t work any more. Ask an owner for a new one.", "The confirmation link has expired, was used, or was cancelled."},
 	{keyring.ErrInvitation, http.StatusNotFound, "This invitation no longer works. Ask whoever invited you for a new link.", "The invitation has expired, was used, or was cancelled."},
 	{keyring.ErrInUse, http.StatusConflict, "Something still refers to it, so it can’t be deleted. Archive it instead, or delete first what belongs to it.", `Other resources refer to this one. Delete them first, or archive it with {"archived": true}.`},
 	{keyring.ErrFull, http.StatusConflict, "Your organisation has as many of these as it can. Delete one that is not needed.", "The organisation has reached its limit for this kind of resource. Delete one first."},
@@ -67,7 +68,7 @@ var meanings = []meaning{
 	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again.", "The body can’t be read."},
 	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed.", "Send JSON, with Content-Type: application/json."},
 	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again.", "The query has an unknown parameter or value."},
-	{errBusy, http.StatusTooManyRequests, "Too many people are signing in right now. Try again in a few seconds.", "Too many sign-ins at once. Retry after the seconds in Retry-After."},
+	{errBusy, http.StatusServiceUnavailable, "Too many people are signing in right now. Try again in a few seconds.", "Too many sign-ins at once. Retry after the seconds in Retry-After."},
 	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended.", "Too many exports at once. Retry after the seconds in Retry-After."},
 }
 

@@ -73,6 +73,13 @@ func (h *handler) memberPage(c echo.Context) error {
 		}
 		model.Sessions = sessionViews(sessions, actor)
 	}
+	if actor.May(account.StartEmailChange) {
+		waiting, err := h.keyring.EmailChangeOf(ctx, actor, id)
+		if err != nil && !errors.Is(err, keyring.ErrNotFound) {
+			return err
+		}
+		model.NewEmail, model.NewEmailBy = waiting.Email, waiting.ExpiresAt
+	}
 	return h.render(c, http.StatusOK, views.MemberPage(model))
 }
 

@@ -40,6 +40,9 @@ var routes = []route{
 	{get, "/join/:token", signingIn, (*handler).joinPage},
 	{post, "/join/:token", signingIn, (*handler).join},
 
+	{get, "/confirm-email/:token", signingIn, (*handler).confirmEmailPage},
+	{post, "/confirm-email/:token", signingIn, (*handler).confirmEmail},
+
 	{get, "/account", signedIn, (*handler).accountPage},
 	{get, "/account/name", may(account.RenameSelf), (*handler).renamePage},
 	{post, "/account/name", may(account.RenameSelf), (*handler).rename},
@@ -105,6 +108,10 @@ var routes = []route{
 	{get, "/members/:id", may(account.ReadMembers), (*handler).memberPage},
 	{get, "/members/:id/role", may(account.ChangeRole), (*handler).memberRolePage},
 	{post, "/members/:id/role", may(account.ChangeRole), (*handler).memberRole},
+	{get, "/members/:id/email", may(account.StartEmailChange), (*handler).emailPage},
+	{post, "/members/:id/email", may(account.StartEmailChange), (*handler).startEmailChange},
+	{get, "/members/:id/email-cancel", may(account.CancelEmailChange), (*handler).cancelEmailPage},
+	{post, "/members/:id/email-cancel", may(account.CancelEmailChange), (*handler).cancelEmailChange},
 	{get, "/members/:id/suspend", may(account.SuspendMember), (*handler).suspendMemberPage},
 	{post, "/members/:id/suspend", may(account.SuspendMember).within(manyRowsTimeout), (*handler).suspendMember},
 	{get, "/members/:id/reinstate", may(account.ReinstateMember), (*handler).reinstateMemberPage},

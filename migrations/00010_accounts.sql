@@ -47,3 +47,24 @@ CREATE UNIQUE INDEX organisations_name_alike ON organisations (name_key);
 CREATE UNIQUE INDEX workspaces_name_alike ON workspaces (org_id, name_key);
 CREATE UNIQUE INDEX processes_name_alike ON processes (workspace_id, name_key);
 CREATE UNIQUE INDEX bias_profiles_name_alike ON bias_profiles (org_id, name_key);
+
+-- A change of a member's address that waits for its link to be opened, under the SHA-256 of the link's token. A member has one
+-- at most; what is used, cancelled or replaced is gone, and the audit log keeps it.
+CREATE TABLE email_changes (
+    id         uuid PRIMARY KEY,
+    org_id     uuid NOT NULL,
+    member_id  uuid NOT NULL UNIQUE,
+    email      text NOT NULL,
+    token_hash bytea NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+    started_by uuid NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    FOREIGN KEY (org_id, member_id) REFERENCES members (org_id, id),
+    FOREIGN KEY (org_id, started_by) REFERENCES members (org_id, id)
+);
+CREATE CONSTRAINT TRIGGER email_changes_are_audited AFTER INSERT OR UPDATE ON email_changes
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_audit_event('member_id');
+CREATE CONSTRAINT TRIGGER email_change_deletions_are_audited AFTER DELETE ON email_changes
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (OLD.expires_at > now()) EXECUTE FUNCTION require_audit_event('member_id');
+CREATE TRIGGER email_changes_are_not_truncated BEFORE TRUNCATE ON email_changes
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_audited_truncate();

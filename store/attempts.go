@@ -78,6 +78,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		"setup_links":      `expires_at <= $1`,
 		"signing_keys":     retired,
 		"sessions":         `expires_at <= $1::timestamptz - interval '30 days'`,
+		"email_changes":    `expires_at <= $1`,
 		"invitations":      `expires_at <= $1::timestamptz - interval '30 days'`,
 		"usage_flushes":    `at <= $1::timestamptz - interval '24 hours'`,
 		"issue_requests":   `created_at <= $1::timestamptz - interval '24 hours'`,

@@ -172,6 +172,10 @@ var happenings = map[account.Action]happening{
 	account.SignOutMember:   {"ended the sessions of", true, "Signed out by somebody else", "member"},
 	account.RenameSelf:      {"changed their own name", false, "Renamed themselves", "member"},
 	account.ChangePassword:  {"changed their own password", false, "Password changed", "member"},
+	account.ChangeEmail:     {"changed the email of", true, "Email changed", "member"},
+
+	account.StartEmailChange:  {"started an email change for", true, "Email change started", "member"},
+	account.CancelEmailChange: {"cancelled the email change of", true, "Email change cancelled", "member"},
 
 	account.SignIn:     {"signed in", false, "Signed in", "session"},
 	account.EndSession: {"ended a session of", true, "Signed out", "session"},

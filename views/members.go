@@ -134,6 +134,7 @@ func memberMenu(v Viewer, p account.Person, back string) []ui.MenuItem {
 	}
 	add(account.ChangeRole, "Change role…", "role", false)
 	if p.Status == account.Active {
+		add(account.StartEmailChange, "Change email…", "email", false)
 		add(account.SignOutMember, "Sign out everywhere…", "sign-out", false)
 		add(account.SuspendMember, "Suspend…", "suspend", true)
 	} else {
@@ -149,6 +150,9 @@ type MemberDetail struct {
 	Member   Member
 	Keys     LiveKeys
 	Sessions []Session // for those who may end them
+
+	NewEmail   string    // the address that waits for its link to be opened; empty for none
+	NewEmailBy time.Time // until when the link works
 }
 
 // LiveKeys is how many live keys somebody owns, and how much they are used.

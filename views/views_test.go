@@ -114,6 +114,12 @@ func pages(role account.Role) map[string]templ.Component {
 		"key":             KeyPage(KeyDetail{Page: p, Key: old, Days: 30, Usage: []apikey.DayUsage{{Day: noon, Accepted: 7, Refused: 2}, {Day: noon, Accepted: 0}}, Line: someKeys(), Trail: []Event{event, through, gone}, Older: hostile}),
 		"account":         AccountPage(Account{Page: p, Since: noon, Sessions: []Session{{ID: "s1", Address: hostile, UserAgent: hostile, Current: true}, {ID: "s2", UserAgent: hostile}}}),
 		"change name":     ChangeName(NameForm{Page: p, Name: hostile, Problems: wrong}),
+		"email":           ChangeEmail(EmailForm{Page: p, Member: account.Person{ID: hostile, Email: hostile, Name: hostile}, Email: hostile, Nonce: hostile, Return: hostile, Problems: wrong}),
+		"email link":      ShowEmailLink(EmailLinkOnce{Page: p, Return: hostile, Member: account.Person{Email: hostile}, Email: hostile, ExpiresAt: noon, Link: "https://keys.example.com/confirm-email/x"}),
+		"email cancelled": CancelEmailChange(EmailForm{Page: p, Member: account.Person{ID: hostile, Email: hostile}, Email: hostile, Return: hostile}),
+		"confirm email":   ConfirmEmailPage(ConfirmEmailForm{Page: Page{Now: noon}, Path: "/confirm-email/x", Organisation: hostile, Before: hostile, Email: hostile, EndsAt: noon, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
+		"confirm over":    EmailLinkOver(Page{Now: noon}),
+		"confirm taken":   NewEmailTaken(Page{Now: noon}, hostile),
 		"change password": ChangePassword(PasswordForm{Page: p, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"audit log":       AuditPage(AuditLog{Page: p, State: AuditState{What: hostile, Actor: hostile, Subject: hostile, Key: hostile, From: hostile, To: hostile}, Cursor: "c", Older: "o", Events: []Event{event, through, gone}, Actors: options, SubjectName: hostile, KeyName: hostile}),
 		"audit, nothing":  AuditPage(AuditLog{Page: p, State: AuditState{What: hostile}}),
@@ -245,7 +251,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 			fragment = "keys"
 		case name == "scopes", strings.HasPrefix(name, "owners"), strings.HasPrefix(name, "profiles"), strings.HasPrefix(name, "members"), strings.HasPrefix(name, "audit"):
 			fragment = "list"
-		case name == "member", name == "policy", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "invitation over"),
+		case name == "member", name == "policy", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "confirm"), strings.HasPrefix(name, "invitation over"),
 			name == "key", name == "key, judged", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):
 			continue
 		}
@@ -270,7 +276,7 @@ func TestThePlaintextStandsOnlyWhereItIsEmptied(t *testing.T) {
 		}
 	}
 	for name, c := range pages(account.Owner) {
-		if name != "once" && name != "invitation, once" && strings.Contains(draw(t, c), "data-plaintext") {
+		if name != "once" && name != "invitation, once" && name != "email link" && strings.Contains(draw(t, c), "data-plaintext") {
 			t.Errorf("%s: has a place for a plaintext", name)
 		}
 	}

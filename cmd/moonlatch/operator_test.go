@@ -281,3 +281,25 @@ func TestOperatorRevokesALeakedKey(t *testing.T) {
 		t.Errorf("another key is %s", key.Stored)
 	}
 }
+
+func TestAnOperatorChangesAnAddress(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	createUser(t, env, "Acme", "ben@acme.test", "admin")
+	change := func(from, to string) outcome {
+		return moonlatch(t, env, "", "user", "email", "--email", from, "--new", to)
+	}
+	change("nobody@acme.test", "new@acme.test").expect(t, exitFailed, "has no account")
+	change("ben@acme.test", "ADA@acme.test").expect(t, exitFailed, "has an account already")
+	change("ben@acme.test", "new").expect(t, exitUsage, "--new: ")
+	change("ben@acme.test", "BEN@acme.test").expect(t, exitUsage, "--new: ")
+	change("BEN@acme.test", "New@acme.test").expect(t, exitDone, "new@acme.test signs in")
+	ring := keyring.New(open(t, env))
+	if _, err := ring.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.1"}, "new@acme.test", password); err != nil {
+		t.Errorf("with the new address: %v", err)
+	}
+	if _, err := ring.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.1"}, "ben@acme.test", password); !errors.Is(err, keyring.ErrCredentials) {
+		t.Errorf("with the earlier one: %v", err)
+	}
+	moonlatch(t, env, "", "audit", "verify").expect(t, exitDone, "holds")
+}

@@ -84,6 +84,32 @@ func (p *program) setPassword(ctx context.Context, c *cli.Command) error {
 	})
 }
 
+func (p *program) userEmailCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "email",
+		Usage: "change the address that a member signs in with, and end their sessions",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` of the account", Required: true},
+			&cli.StringFlag{Name: "new", Usage: "its new `ADDRESS`", Required: true},
+		},
+		Action: p.configured(func(ctx context.Context, c *cli.Command) error {
+			return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
+				member, err := ring.SetEmail(ctx, c.String("email"), c.String("new"))
+				switch {
+				case errors.Is(err, keyring.ErrNotFound):
+					return errors.New("this e-mail address has no account")
+				case errors.Is(err, keyring.ErrTaken):
+					return errors.New("the new e-mail address has an account already")
+				case err != nil:
+					return err
+				}
+				_, err = fmt.Fprintf(p.stdout, "%s signs in with this address now, and is signed out everywhere.\n", member.Email)
+				return err
+			})
+		}),
+	}
+}
+
 // maxLine bounds a password's line in bytes, far above what a password may have.
 const maxLine = 4096
 

@@ -75,6 +75,9 @@ const (
 	ReinstateMember Action = "member.reinstated"
 	RemoveMember    Action = "member.removed"
 	SignOutMember   Action = "member.signed_out" // everywhere, by somebody else
+
+	StartEmailChange  Action = "member.email_change_started"
+	CancelEmailChange Action = "member.email_change_cancelled"
 )
 
 // Actions on oneself.
@@ -83,6 +86,7 @@ const (
 	EndSession     Action = "session.ended"
 	RenameSelf     Action = "member.renamed"
 	ChangePassword Action = "member.password_changed"
+	ChangeEmail    Action = "member.email_changed" // by the link that confirms it, or by the operator
 )
 
 // Actions on what keys belong to and carry, and on what is asked of them.
@@ -162,10 +166,14 @@ var allowed = map[Action]rule{
 	RemoveMember:    {owners, ""},
 	SignOutMember:   {owners, ""},
 
+	StartEmailChange:  {owners, ""},
+	CancelEmailChange: {owners, ""},
+
 	SignIn:         {everybody, ""},
 	EndSession:     {everybody, ""},
 	RenameSelf:     {everybody, ""},
 	ChangePassword: {everybody, ""},
+	ChangeEmail:    {everybody, ""},
 
 	CreateWorkspace:  {admins, SetScope},
 	RenameWorkspace:  {admins, SetScope},

@@ -10,9 +10,9 @@ func TestRolesMayWhatTheProductSays(t *testing.T) {
 	see, change, owners := []Action{ReadKeys, VerifyKey, ReadAudit, ReadConfig, ReadMembers}, []Action{IssueKey, EditKey, DisableKey, EnableKey, RotateKey, RevokeKey, DeleteKey, TransferKey,
 		CreateWorkspace, RenameWorkspace, ArchiveWorkspace, RestoreWorkspace, DeleteWorkspace,
 		CreateProcess, RenameProcess, ArchiveProcess, RestoreProcess, DeleteProcess}, []Action{GrantAll,
-		CreateMember, InviteMember, WithdrawInvite, ChangeRole, SuspendMember, ReinstateMember, RemoveMember, SignOutMember,
+		CreateMember, InviteMember, WithdrawInvite, ChangeRole, SuspendMember, ReinstateMember, RemoveMember, SignOutMember, StartEmailChange, CancelEmailChange,
 		CreateProfile, EditProfile, DeleteProfile, CreateScope, EditScope, RetireScope, RestoreScope, DeleteScope, ChangePolicy}
-	everybody, nobody := []Action{SignIn, EndSession, RenameSelf, ChangePassword, JoinMember}, []Action{SetUp, ResetPassword}
+	everybody, nobody := []Action{SignIn, EndSession, RenameSelf, ChangePassword, ChangeEmail, JoinMember}, []Action{SetUp, ResetPassword}
 	may := map[Role][]Action{
 		Owner:    slices.Concat(everybody, see, change, owners),
 		Admin:    slices.Concat(everybody, see, change),

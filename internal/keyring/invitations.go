@@ -153,13 +153,17 @@ func withdrawn(gone ...Invitation) []audit.Change {
 // withdrawAll makes every link void that a member made who is no active owner any more: nobody comes back, or lets others
 // in, through a door that they left open. It counts those that had not expired.
 func withdrawAll(tx *store.Tx, p account.Person) (changes []audit.Change, worked int, err error) {
+	started, err := tx.DeleteEmailChangesBy(p.ID)
+	if err != nil {
+		return nil, 0, err
+	}
 	gone, err := tx.DeleteInvitationsBy(p.ID)
 	for _, i := range gone {
 		if i.ExpiresAt.After(tx.Now()) {
 			worked++
 		}
 	}
-	return withdrawn(gone...), worked, err
+	return append(withdrawn(gone...), emailChangesCancelled(started)...), worked, err
 }
 
 // withdrawOwn makes the link void to the address of somebody who came in without it, or goes: it would let them in again.

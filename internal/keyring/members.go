@@ -264,7 +264,11 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 			if err != nil {
 				return nil, err
 			}
-			happened = append(happened, void...)
+			cancelled, err := cancelEmailChange(tx, after.ID)
+			if err != nil {
+				return nil, err
+			}
+			happened = slices.Concat(happened, void, cancelled)
 		}
 		done.Person = after
 		if !edit.leaving() {
