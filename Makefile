@@ -108,6 +108,10 @@ dev: generate ## Serve, rebuild on every change, and reload the browser (http://
 	go tool templ generate -watch -watch-pattern '(.+\.go$$)|(.+\.templ$$)|(.+_templ\.txt$$)|(.+\.sql$$)|(static/dist/.+$$)' \
 		-proxy http://127.0.0.1:8080 -cmd 'go run -buildvcs=false ./cmd/moonlatch serve --demo'
 
+.PHONY: licences
+licences: generate node_modules/.installed ## Gather anew the licences of the software of others that the binary contains
+	@go run ./internal/licences/gather > internal/licences/third-party.txt.new && mv internal/licences/third-party.txt.new internal/licences/third-party.txt
+
 .PHONY: clean
 clean: ## Remove what was built; the database folder and the installed packages stay
 	rm -rf bin static/dist $(made)

@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"github.com/moonlatch/moonlatch/internal/input"
+	"github.com/moonlatch/moonlatch/internal/licences"
 )
 
 // What the program answers the shell with.
@@ -32,6 +33,9 @@ func misused(format string, args ...any) error { return usageError{fmt.Errorf(fo
 // run is the program: what it is given is all it knows of the world. Its mistakes are one line on stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+	if len(args) > 1 && args[1] == "help" {
+		args = slices.Concat(args[:1], args[2:], []string{"--help"})
+	}
 	err := p.commands().Run(ctx, args)
 	if err == nil {
 		return exitDone
@@ -56,8 +60,8 @@ func (p *program) commands() *cli.Command {
 	root := &cli.Command{
 		Name:            "moonlatch",
 		Usage:           "the console for your API's keys",
+		HideHelpCommand: true, // run takes "help" for --help
 		Description:     "Configuration comes from the environment:\n\n" + configHelp(),
-		HideHelpCommand: true,
 		Reader:          p.stdin,
 		Writer:          p.stdout,
 		ErrWriter:       p.stderr,
@@ -71,6 +75,10 @@ func (p *program) commands() *cli.Command {
 			{Name: "audit", Usage: "check the audit log", Commands: []*cli.Command{p.auditVerifyCommand()}},
 			{Name: "version", Usage: "say which version this is", Action: func(context.Context, *cli.Command) error {
 				_, err := fmt.Fprintln(p.stdout, "moonlatch", version)
+				return err
+			}},
+			{Name: "licences", Usage: "print the licences of the software of others in this program", Action: func(context.Context, *cli.Command) error {
+				_, err := io.WriteString(p.stdout, licences.Text)
 				return err
 			}},
 		},

@@ -99,12 +99,17 @@ func TestHelpListsEveryVariableAndCommand(t *testing.T) {
 			t.Errorf("%s is not explained", name)
 		}
 	}
-	for _, command := range []string{"serve", "migrate", "demo", "user", "key", "signing-key", "audit", "version"} {
+	for _, command := range []string{"serve", "migrate", "demo", "user", "key", "signing-key", "audit", "version", "licences"} {
 		if !strings.Contains(help, "\n   "+command+" ") {
 			t.Errorf("the command %s is not listed", command)
 		}
 	}
 	moonlatch(t, nil, "", "key", "issue", "--help").expect(t, exitDone, "--expires-in")
+	if said := moonlatch(t, []string{"ADDR=wrong"}, "", "help").expect(t, exitDone, "moonlatch").stdout; said != help {
+		t.Errorf("help says %q", said)
+	}
+	moonlatch(t, nil, "", "help", "user", "create").expect(t, exitDone, "--password-stdin")
+	moonlatch(t, nil, "", "help", "nothing").expect(t, exitFailed, "No help topic for 'nothing'")
 }
 
 func TestVersionNeedsNothing(t *testing.T) {
