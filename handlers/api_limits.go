@@ -50,12 +50,17 @@ func (h *handler) limit(c echo.Context, who calling) error {
 	if err != nil {
 		return err
 	}
-	header := c.Response().Header()
-	header.Set("X-RateLimit-Limit", fmt.Sprint(left.Limit))
-	header.Set("X-RateLimit-Remaining", fmt.Sprint(left.Remaining))
-	header.Set("X-RateLimit-Reset", fmt.Sprint(int(math.Ceil(left.ResetAfter.Seconds()))))
+	sayLimit(c, left)
 	if limited {
 		return &refusal{status: http.StatusTooManyRequests, retryAfter: max(left.RetryAfter, time.Second)}
 	}
 	return nil
+}
+
+// sayLimit says in the answer's header how much of a limit the caller has left.
+func sayLimit(c echo.Context, left throttled.RateLimitResult) {
+	header := c.Response().Header()
+	header.Set("X-RateLimit-Limit", fmt.Sprint(left.Limit))
+	header.Set("X-RateLimit-Remaining", fmt.Sprint(left.Remaining))
+	header.Set("X-RateLimit-Reset", fmt.Sprint(int(math.Ceil(left.ResetAfter.Seconds()))))
 }

@@ -68,7 +68,7 @@ var meanings = []meaning{
 	{errForm, http.StatusBadRequest, "This form arrived broken, so nothing was done. Go back and send it again.", "The body can’t be read."},
 	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed.", "Send JSON, with Content-Type: application/json."},
 	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again.", "The query has an unknown parameter or value."},
-	{errBusy, http.StatusServiceUnavailable, "Too many people are signing in right now. Try again in a few seconds.", "Too many sign-ins at once. Retry after the seconds in Retry-After."},
+	{errBusy, http.StatusTooManyRequests, "Too many people are signing in right now. Try again in a few seconds.", "Too many sign-ins at once. Retry after the seconds in Retry-After."},
 	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended.", "Too many exports at once. Retry after the seconds in Retry-After."},
 }
 

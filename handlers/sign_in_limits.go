@@ -69,6 +69,9 @@ func (h *handler) limitSignIns(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		if forPrograms(c.Request().URL.Path) {
+			sayLimit(c, left) // the program’s own limit takes its place if the request goes on
+		}
 		if limited {
 			h.metrics.signInsRefused.WithLabelValues("network").Inc()
 			return h.lockedOut(c, &keyring.LockedError{Until: h.keyring.Now().Add(max(left.RetryAfter, time.Second))})
