@@ -553,6 +553,11 @@ func TestForwardAuth(t *testing.T) {
 			got.header.Get("X-Key-Owner") != key.OwnerID || got.header.Get("X-Key-Environment") != "live" || got.header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %d %v", method, got.status, got.header)
 		}
+		for _, name := range []string{"X-Key-Workspace", "X-Key-Process", "X-Key-Bias-Profile"} { // a gateway may copy only what is there
+			if said := got.header[name]; len(said) != 1 || said[0] != "" {
+				t.Errorf("%s: %s is %q, want it there and empty", method, name, said)
+			}
+		}
 	}
 	for name, c := range map[string]struct {
 		client *client

@@ -75,10 +75,8 @@ func (h *handler) forwardAuth(c echo.Context) error {
 	header := c.Response().Header()
 	header["Cache-Control"] = noStore
 	values := []string{key.ID, key.OwnerID, key.OrgID, key.WorkspaceID, key.ProcessID, string(key.Environment), strings.Join(key.Scopes, " "), profileID(key)}
-	for i, name := range keyHeaders {
-		if values[i] != "" {
-			header[name] = values[i : i+1 : i+1]
-		}
+	for i, name := range keyHeaders { // empty ones too: some gateways make text of their own out of a missing header
+		header[name] = values[i : i+1 : i+1]
 	}
 	c.Response().WriteHeader(http.StatusOK)
 	return nil
