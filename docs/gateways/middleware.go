@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -42,8 +42,7 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 			challenge(w, `Bearer realm="api"`)
 			return
 		}
-		address, _, _ := net.SplitHostPort(r.RemoteAddr) // behind a proxy of yours: what that proxy says
-		code, key, err := m.verify(r.Context(), shown, address, scopes)
+		code, key, err := m.verify(r.Context(), shown, addressOf(r), scopes)
 		switch {
 		case err != nil: // nobody knows whether the key is good, so a 401 would be a lie
 			slog.ErrorContext(r.Context(), "an API key could not be checked", "error", err)
@@ -79,8 +78,22 @@ func credential(r *http.Request) string {
 	return ""
 }
 
+// addressOf is the client's address without its zone, or "" where there is none, as on a Unix socket. Behind a proxy of
+// yours, return what that proxy says. A key with an IP allowlist is refused where there is no address.
+func addressOf(r *http.Request) string {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return from.Addr().Unmap().WithZone("").String()
+}
+
 func (m Moonlatch) verify(ctx context.Context, shown, address string, scopes []string) (string, *Key, error) {
-	question, err := json.Marshal(map[string]any{"key": shown, "scopes": append([]string{}, scopes...), "ip": address})
+	asked := map[string]any{"key": shown, "scopes": append([]string{}, scopes...)}
+	if address != "" {
+		asked["ip"] = address
+	}
+	question, err := json.Marshal(asked)
 	if err != nil {
 		return "", nil, err
 	}

@@ -45,7 +45,9 @@ func TestOnlyGoodKeysPass(t *testing.T) {
 			if program == "" {
 				t.Skipf("%s is not installed; make test-gateways installs it", g.program)
 			}
-			s.walk(t, g.run(t, program, s))
+			address := g.run(t, program, s)
+			s.walkHostile(t, address)
+			s.walk(t, address)
 		})
 	}
 	t.Run("middleware", s.walkMiddleware)
@@ -118,7 +120,7 @@ func runNginx(t *testing.T, program string, s *site) string {
 
 func runCaddy(t *testing.T, program string, s *site) string {
 	dir, address := t.TempDir(), free(t)
-	file := write(t, dir, "Caddyfile", "{\n\tadmin off\n}\n"+configuration(t, "Caddyfile", "api.example.com {", "http://"+address+" {",
+	file := write(t, dir, "Caddyfile", "{\n\tadmin off\n}\n"+configuration(t, "Caddyfile", "http:// {", strings.TrimPrefix(address, "127.0.0.1")+" {",
 		"127.0.0.1:8080", s.ear.host(), "127.0.0.1:9000", s.api.host()))
 	command := exec.Command(program, "run", "--adapter", "caddyfile", "--config", file)
 	command.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
@@ -223,10 +225,7 @@ func (s *site) walk(t *testing.T, gateway string) {
 				if len(api) != 1 || api[0].method != method || api[0].uri != "/chat?scope=x&org=y" || api[0].body != body {
 					t.Fatalf("%s %s: the API was asked %d times, %.200v", form, method, len(api), api)
 				}
-				if got := api[0].header; got.Get("X-Key-Id") != key.ID || got.Get("X-Key-Org") != s.org.ID || got.Get("X-Key-Owner") != s.org.Owner.MemberID ||
-					got.Get("X-Key-Environment") != "live" || got.Get("X-Key-Scopes") != "read:chat" {
-					t.Errorf("%s %s: the API saw %v", form, method, got)
-				}
+				s.theKey(t, form+" "+method, api[0].header, key)
 				if got := api[0].header; got.Get("Authorization") != "" || got.Get("X-Api-Key") != "" {
 					t.Errorf("%s %s: the key itself went on to the API", form, method)
 				}
@@ -257,7 +256,7 @@ func (s *site) walk(t *testing.T, gateway string) {
 
 	t.Run("other paths take other scopes", func(t *testing.T) {
 		s.api.take()
-		for _, path := range []string{"/admin/users", "/admin/", "//admin/users", "/x/../admin/users", "/x/%2e%2e/admin/users", "/%61dmin/users"} {
+		for _, path := range []string{"/admin/users", "/admin/", "/admin", "/ADMIN/users"} {
 			got := c.get(path, bearer(good)...).expect(t, path, http.StatusForbidden)
 			if said := got.header.Get("WWW-Authenticate"); !strings.Contains(said, `error="insufficient_scope"`) || !strings.Contains(said, "write:config") {
 				t.Errorf("%s: the challenge is %q", path, said)

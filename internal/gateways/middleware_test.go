@@ -47,6 +47,20 @@ func (s *site) walkMiddleware(t *testing.T) {
 		}
 	}
 
+	_, anywhere := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+	for address, want := range map[string]int{"@": http.StatusForbidden, "": http.StatusForbidden, "[fe80::1%eth0]:5000": http.StatusForbidden, "[::ffff:127.0.0.2]:5000": http.StatusOK} {
+		for plaintext, want := range map[apikey.Plaintext]int{good: want, anywhere: http.StatusOK} {
+			r := httptest.NewRequest(http.MethodGet, "/chat", nil)
+			r.RemoteAddr = address
+			r.Header.Set("Authorization", "Bearer "+plaintext.Reveal())
+			w := httptest.NewRecorder()
+			api.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("from %q: %d %s, want %d", address, w.Code, w.Body, want)
+			}
+		}
+	}
+
 	moonlatch.Key = "rubbish"
 	api.Handle("/misconfigured", moonlatch.Require(whose))
 	c.get("/misconfigured", bearer(good)...).expect(t, "its own key is wrong", http.StatusServiceUnavailable)

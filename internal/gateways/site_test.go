@@ -52,8 +52,20 @@ func newSite(t *testing.T) *site {
 		r.Out.Header["X-Forwarded-For"] = r.In.Header["X-Forwarded-For"]
 	}})
 	s.api = newRecorder(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/broken" {
+		switch {
+		case r.URL.Path == "/broken":
 			http.Error(w, "the API's own", http.StatusInternalServerError)
+			return
+		case r.Header.Get("Upgrade") != "":
+			w.Header().Set("Upgrade", r.Header.Get("Upgrade"))
+			w.Header().Set("Connection", "Upgrade")
+			w.WriteHeader(http.StatusSwitchingProtocols)
+			return
+		case r.URL.Path == "/events": // says one thing, and then nothing until it is left
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: first\n\n")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
 			return
 		}
 		_, _ = io.WriteString(w, "from the API")
@@ -130,7 +142,8 @@ func (s *site) issue(draft keyring.KeyDraft) (apikey.Key, apikey.Plaintext) {
 type recorder struct {
 	*httptest.Server
 	connections atomic.Int32
-	gone        atomic.Bool // it breaks every connection off
+	gone        atomic.Bool  // it breaks every connection off
+	delay       atomic.Int64 // how long it waits before it answers, unless it is left
 
 	mu   sync.Mutex
 	seen []request
@@ -147,6 +160,11 @@ func newRecorder(t *testing.T, answer http.Handler) *recorder {
 	r.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, asked *http.Request) {
 		if r.gone.Load() {
 			panic(http.ErrAbortHandler)
+		}
+		select {
+		case <-time.After(time.Duration(r.delay.Load())):
+		case <-asked.Context().Done():
+			return
 		}
 		body, err := io.ReadAll(asked.Body)
 		if err != nil {

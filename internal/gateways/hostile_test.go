@@ -1,0 +1,272 @@
+package gateways_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+)
+
+// hostile are request targets that programs read differently. Each must be refused before the API sees it.
+var hostile = []string{
+	"/admin/../status", "/chat/x/..%2f..%2fstatus", "/%2e%2e/status", "/%2E%2E/status", "/./admin/users", "/x/../admin/users",
+	"/chat/..", "/chat/.", "/../status", "/chat/.%2e/admin/users", "/chat/%2e./admin/users", "/chat/.../admin", "/admin/..;/status",
+	"/status/..;/admin/users", "/status;x=1", "/;/admin/users", "/chat;/../admin/users", "/chat%3b/admin", "//admin/users", "/admin//users",
+	"/chat//", "//status", "///", "//evil.example/status", "/%2fadmin/users", "/chat%2f..%2fadmin%2fusers", "/chat%2Fx", "/%2Fstatus",
+	"/%5cadmin", "/chat/..%5cadmin", "/chat\\..\\admin", "\\admin", "/%61dmin/users", "/%41DMIN/users", "/s%74atus", "/stat%75s",
+	"/status%00", "/status%00/admin", "/chat%0a", "/chat%0d%0aX-Key-Id:%20forged", "/chat%7f", "/chat%252f..%252fadmin", "/%252e%252e/status",
+	"/chat%c0%afadmin", "/%c0%ae%c0%ae/status", "/chat%e0%80%af", "/chat%f0%80%80%af", "/chat%ff", "/chat%", "/chat%2", "/chat%zz", "/chat%u002f",
+	"/status#/admin", "/status%23", "/status%3f", "/chat%3fx", "/chat/\xff", "/admin%20/../status", "/status/%2e", "/%2e/status", "/admin%2d",
+	"http://api.example.com/admin/../status", "http://api.example.com//admin/users", "http://api.example.com/%61dmin/users", "*", "status", "?x",
+}
+
+// raw sends a request as it is written, and returns the answer's status, 0 where the connection just ended.
+func raw(t *testing.T, gateway, text string) int {
+	t.Helper()
+	conn, err := net.Dial("tcp", gateway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(15 * time.Second))
+	if _, err := io.WriteString(conn, text); err != nil {
+		return 0
+	}
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing.
+func (s *site) walkHostile(t *testing.T, gateway string) {
+	key, all := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat", "read:config", "write:config"}})
+	_, chat := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+
+	t.Run("a path that programs read differently is refused", func(t *testing.T) {
+		s.api.take()
+		for _, target := range hostile {
+			for _, credential := range []string{"", "Authorization: Bearer " + all.Reveal() + "\r\n"} {
+				for _, version := range []string{"1.0", "1.1"} {
+					status := raw(t, gateway, "GET "+target+" HTTP/"+version+"\r\nHost: api.example.com\r\n"+credential+"Connection: close\r\n\r\n")
+					if api := s.api.take(); len(api) > 0 || status >= 200 && status < 400 {
+						t.Errorf("%q with HTTP/%s: %d, and the API got %v", target, version, status, api)
+					}
+				}
+			}
+		}
+	})
+
+	t.Run("any other path goes on as it was written", func(t *testing.T) {
+		for _, target := range []string{
+			"/", "/chat/", "/chat/a.b", "/chat/..a", "/chat/a..", "/.well-known/x", "/chat/caf%C3%A9%20%E2%82%AC%F0%9F%98%80", "/chat/~a_b-c!$&'()*+,=:@",
+			"/chat?to=/../admin&x=%2e%2e%2f%00;a", "/chat?", "/chat?x=//a?b", "/chat/%5Ba%5D", "/statuses", "/status/", "/administrators", "/STATUS",
+			"/chat/" + strings.Repeat("a.b/", 1500), "/chat/" + strings.Repeat("x", 6000),
+		} {
+			s.ear.take()
+			s.api.take()
+			status := raw(t, gateway, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
+			if api, asked := s.api.take(), s.ear.take(); status != http.StatusOK || len(api) != 1 || api[0].uri != target ||
+				len(asked) != 1 || asked[0].uri != "/v1/forward-auth?scope=read:chat" {
+				t.Errorf("%.80q: %d, the API got %.200v, Moonlatch was asked %.200v", target, status, api, asked)
+			}
+		}
+		for _, target := range []string{"/admin", "/admin/", "/admin/users", "/ADMIN/users", "/Admin", "http://api.example.com/admin/users"} {
+			got := raw(t, gateway, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
+			if got != http.StatusForbidden || len(s.api.take()) > 0 {
+				t.Errorf("%s with read:chat alone: %d", target, got)
+			}
+		}
+	})
+
+	t.Run("Connection removes nothing", func(t *testing.T) {
+		for _, trick := range append(slices.Clone(names), "Authorization", "X-Api-Key", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Host", strings.Join(names, ", ")) {
+			for _, name := range []string{"Connection", "connection", "Proxy-Connection"} {
+				s.api.take()
+				got := raw(t, gateway, "GET /chat HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+all.Reveal()+"\r\n"+name+": close, "+trick+"\r\n"+name+": "+strings.ToLower(trick)+"\r\n\r\n")
+				api := s.api.take()
+				if got != http.StatusOK && got != http.StatusUnauthorized && got != http.StatusBadRequest {
+					t.Errorf("%s: %s: %d", name, trick, got)
+				}
+				if got == http.StatusOK && len(api) == 1 {
+					s.theKey(t, name+": "+trick, api[0].header, key)
+				}
+				if got != http.StatusOK && len(api) > 0 {
+					t.Errorf("%s: %s: the API got %v", name, trick, api)
+				}
+			}
+		}
+	})
+
+	t.Run("headers that name another path, host or client are dropped", func(t *testing.T) {
+		for _, path := range []string{"/chat", "/status"} {
+			header := bearer(all)
+			for _, name := range []string{"X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Forwarded-Host",
+				"X-Forwarded-Port", "X-Forwarded-For", "X-Forwarded-Method", "X-Forwarded-Server", "X-Original-Host", "X-Real-Ip", "Forwarded", "Proxy", "X_Forwarded_For", "X_Real_Ip"} {
+				header = append(header, name, "/forged")
+			}
+			s.api.take()
+			from(t, "127.0.0.1", gateway).get(path, header...).expect(t, path, http.StatusOK)
+			for name, values := range s.api.take()[0].header {
+				if strings.Contains(strings.Join(values, " "), "forged") {
+					t.Errorf("%s: the API believes %s", path, name)
+				}
+			}
+		}
+	})
+
+	t.Run("one request is one request", func(t *testing.T) {
+		for what, header := range map[string]string{
+			"both lengths":      "Content-Length: 6\r\nTransfer-Encoding: chunked\r\n",
+			"two lengths":       "Content-Length: 6\r\nContent-Length: 60\r\n",
+			"an odd encoding":   "Transfer-Encoding: xchunked\r\n",
+			"a space in a name": "Transfer-Encoding : chunked\r\n",
+			"two hosts":         "Host: other\r\n",
+		} {
+			s.api.take()
+			got := raw(t, gateway, "POST /status HTTP/1.1\r\nHost: api.example.com\r\n"+header+"Connection: close\r\n\r\n0\r\n\r\nGET /admin/users HTTP/1.1\r\nHost: x\r\n\r\n")
+			for _, api := range s.api.take() {
+				if api.uri != "/status" || got >= 400 {
+					t.Errorf("%s: %d, and the API got %v", what, got, api)
+				}
+			}
+		}
+		for _, method := range []string{"TRACE", "CONNECT"} {
+			if got := raw(t, gateway, method+" /status HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n"); got < 400 || len(s.api.take()) > 0 {
+				t.Errorf("%s: %d", method, got)
+			}
+		}
+	})
+
+	t.Run("a large upload and the longest key pass", func(t *testing.T) {
+		body := strings.Repeat("0123456789", 2_000_000)
+		s.api.take()
+		from(t, "127.0.0.1", gateway).send(http.MethodPost, "/chat", body, bearer(all)...).expect(t, "20 MB", http.StatusOK)
+		if api := s.api.take(); len(api) != 1 || api[0].body != body {
+			t.Errorf("the API got %d requests", len(api))
+		}
+		longest, plaintext := s.issue(keyring.KeyDraft{Scopes: s.longestScopes(t)})
+		from(t, "127.0.0.1", gateway).get("/chat", bearer(plaintext)...).expect(t, "the longest key", http.StatusOK)
+		if api := s.api.take(); len(api) != 1 || api[0].header.Get("X-Key-Scopes") != strings.Join(longest.Scopes, " ") {
+			t.Errorf("the API got %.200v", api)
+		}
+	})
+
+	t.Run("a browser's preflight is answered, and what follows it can be read", func(t *testing.T) {
+		c := from(t, "127.0.0.1", gateway)
+		ask := []string{"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST"}
+		got := c.send(http.MethodOptions, "/admin/users", "", ask...).expect(t, "a preflight", http.StatusNoContent)
+		if got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || !strings.Contains(got.header.Get("Access-Control-Allow-Headers"), "Authorization") ||
+			!strings.Contains(got.header.Get("Access-Control-Allow-Methods"), "POST") || got.header.Get("Vary") != "Origin" {
+			t.Errorf("%v", got.header)
+		}
+		ask[1] = "https://evil.example"
+		if got := c.send(http.MethodOptions, "/chat", "", ask...).expect(t, "of another origin", http.StatusUnauthorized); got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%v", got.header)
+		}
+		c.send(http.MethodOptions, "/chat", "", ask[:2]...).expect(t, "no preflight", http.StatusUnauthorized)
+		for what, header := range map[string][]string{"a good key": bearer(chat), "a refused key": bearer(apikey.NewPlaintext(apikey.Live)), "no key": nil} {
+			for _, path := range []string{"/chat", "/admin"} {
+				got := c.get(path, append(slices.Clone(header), "Origin", "https://app.example.com")...)
+				if got := got.header["Access-Control-Allow-Origin"]; len(got) != 1 || got[0] != "https://app.example.com" {
+					t.Errorf("%s at %s: %q", what, path, got)
+				}
+			}
+		}
+	})
+
+	t.Run("while Moonlatch says nothing nobody passes, and while it is slow everybody waits", func(t *testing.T) {
+		c := from(t, "127.0.0.1", gateway)
+		defer s.ear.delay.Store(0)
+		s.api.take()
+		s.ear.delay.Store(int64(time.Minute))
+		if got := c.get("/chat", bearer(chat)...).expect(t, "a silent Moonlatch", http.StatusServiceUnavailable); got.header.Get("Retry-After") == "" {
+			t.Errorf("%v", got.header)
+		}
+		if api := s.api.take(); len(api) > 0 {
+			t.Errorf("the API was asked: %v", api)
+		}
+		s.ear.delay.Store(int64(time.Second))
+		c.get("/chat", bearer(chat)...).expect(t, "a slow Moonlatch", http.StatusOK)
+	})
+
+	t.Run("WebSockets and event streams", func(t *testing.T) {
+		upgrade := "Upgrade: %s\r\nConnection: Upgrade\r\n\r\n"
+		head := "GET /socket HTTP/1.1\r\nHost: api.example.com\r\n"
+		if got := raw(t, gateway, head+"Authorization: Bearer "+chat.Reveal()+"\r\n"+fmt.Sprintf(upgrade, "websocket")); got != http.StatusSwitchingProtocols {
+			t.Errorf("a WebSocket: %d", got)
+		}
+		if got := raw(t, gateway, head+fmt.Sprintf(upgrade, "websocket")); got != http.StatusUnauthorized {
+			t.Errorf("a WebSocket without a key: %d", got)
+		}
+		s.api.take()
+		if got := raw(t, gateway, head+"Authorization: Bearer "+chat.Reveal()+"\r\n"+fmt.Sprintf(upgrade, "h2c")); got == http.StatusSwitchingProtocols {
+			t.Error("h2c was upgraded")
+		}
+		response := from(t, "127.0.0.1", gateway).open("/events", bearer(chat)...)
+		defer func() { _ = response.Body.Close() }()
+		if line, err := bufio.NewReader(response.Body).ReadString('\n'); line != "data: first\n" { // the API sends no more until it is left
+			t.Errorf("the stream began with %q, %v", line, err)
+		}
+	})
+}
+
+// theKey compares everything that the API was told of a key.
+func (s *site) theKey(t *testing.T, what string, got http.Header, key apikey.Key) {
+	t.Helper()
+	want := []string{key.ID, s.org.Owner.MemberID, s.org.ID, key.WorkspaceID, key.ProcessID, string(key.Environment), strings.Join(key.Scopes, " "), ""}
+	for i, name := range names {
+		if got.Get(name) != want[i] || len(got[name]) > 1 {
+			t.Errorf("%s: the API saw %s %q, want %q", what, name, got[name], want[i])
+		}
+	}
+}
+
+// longestScopes fills the catalogue with the longest names, and returns as many as one key may hold.
+func (s *site) longestScopes(t *testing.T) []string {
+	t.Helper()
+	catalogue, err := s.ring.Scopes(t.Context(), s.org.Owner)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, scope := range catalogue {
+		all = append(all, scope.Name)
+	}
+	for i := len(all); i < apikey.MaxScopes; i++ {
+		name := fmt.Sprintf("long%03d:", i)
+		name += strings.Repeat("x", apikey.MaxScopeName-len(name))
+		if _, err := s.ring.CreateScope(t.Context(), s.org.Owner, name, "The longest name"); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, name)
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return name == apikey.All })
+}
+
+// open asks for a path and leaves the answer's body to be read.
+func (c *client) open(path string, header ...string) *http.Response {
+	c.t.Helper()
+	r, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.base+path, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
+	}
+	response, err := c.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return response
+}
