@@ -36,7 +36,7 @@ help: ## This list
 
 .PHONY: run
 run: build ## Build, and serve with demonstration data on a PostgreSQL of its own
-	@exec bin/moonlatch serve --demo
+	@SHUTDOWN_DELAY=$${SHUTDOWN_DELAY:-0s} exec bin/moonlatch serve --demo
 
 # Version control is told to the linker above, and Go itself fails where git refuses to answer it.
 .PHONY: build
@@ -105,7 +105,7 @@ format: ## Format Go and templates
 .PHONY: dev
 dev: generate ## Serve, rebuild on every change, and reload the browser (http://127.0.0.1:7331)
 	@node static/build.mjs --watch & styles=$$!; trap 'kill $$styles 2>/dev/null' EXIT INT TERM; \
-	go tool templ generate -watch -watch-pattern '(.+\.go$$)|(.+\.templ$$)|(.+_templ\.txt$$)|(.+\.sql$$)|(static/dist/.+$$)' \
+	SHUTDOWN_DELAY=0s go tool templ generate -watch -watch-pattern '(.+\.go$$)|(.+\.templ$$)|(.+_templ\.txt$$)|(.+\.sql$$)|(static/dist/.+$$)' \
 		-proxy http://127.0.0.1:8080 -cmd 'go run -buildvcs=false ./cmd/moonlatch serve --demo'
 
 .PHONY: licences

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -31,6 +32,7 @@ type config struct {
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" help:"proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,192.0.2.7 (default: none)"`
 	MetricsAddr    listenAddress  `env:"METRICS_ADDR" help:"where /metrics is served alone, like 127.0.0.1:9090 (default: with everything else, at ADDR, for all who can reach it)"`
 	RateLimit      requestRate    `env:"RATE_LIMIT" envDefault:"600" help:"requests a minute that each program may send to /v1; questions about keys are not counted"`
+	ShutdownDelay  time.Duration  `env:"SHUTDOWN_DELAY" envDefault:"5s" help:"how long a server that was told to stop still accepts requests, while /readyz answers 503, like 10s; 0s to 10m"`
 	LogFormat      logFormat      `env:"LOG_FORMAT" envDefault:"text" help:"text or json; the log goes to standard error"`
 	LogLevel       logLevel       `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
@@ -51,6 +53,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[databaseURL]():    parseDatabaseURL,
 	reflect.TypeFor[[]netip.Prefix](): parseProxies,
 	reflect.TypeFor[requestRate]():    parseRate,
+	reflect.TypeFor[time.Duration]():  parseDelay,
 	reflect.TypeFor[logFormat]():      parseLogFormat,
 	reflect.TypeFor[logLevel]():       parseLogLevel,
 	reflect.TypeFor[secretLines]():    readSecretFile,
@@ -152,6 +155,14 @@ func parseRate(text string) (any, error) {
 		return nil, fmt.Errorf("%q is not a rate; write a whole number from 1 to 1000000", text)
 	}
 	return requestRate(rate), nil
+}
+
+func parseDelay(text string) (any, error) {
+	delay, err := time.ParseDuration(text)
+	if err != nil || delay < 0 || delay > 10*time.Minute {
+		return nil, fmt.Errorf("%q is not a delay; write a time from 0s to 10m, like 5s", text)
+	}
+	return delay, nil
 }
 
 func parseLogFormat(text string) (any, error) {

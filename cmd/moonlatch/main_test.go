@@ -48,11 +48,11 @@ func (o outcome) expect(t *testing.T, code int, says string) outcome {
 }
 
 func onDatabase(t *testing.T) []string {
-	return []string{"DATABASE_URL=" + storetest.URL(t), "ADDR=127.0.0.1:0"}
+	return []string{"DATABASE_URL=" + storetest.URL(t), "ADDR=127.0.0.1:0", "SHUTDOWN_DELAY=0s"}
 }
 
 func onFolder(t *testing.T) []string {
-	return []string{"DATA_DIR=" + t.TempDir(), "ADDR=127.0.0.1:0"}
+	return []string{"DATA_DIR=" + t.TempDir(), "ADDR=127.0.0.1:0", "SHUTDOWN_DELAY=0s"}
 }
 
 func createUser(t *testing.T, env []string, organisation, email, role string, more ...string) {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/urfave/cli/v3"
 
@@ -54,6 +55,7 @@ type program struct {
 	env            []string
 	config         config
 	log            *slog.Logger
+	stopping       atomic.Bool // serve was told to stop
 }
 
 func (p *program) commands() *cli.Command {

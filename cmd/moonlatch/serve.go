@@ -83,7 +83,7 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		verifier, stop := startVerifier(ctx, s, p.log)
 		defer stop()
 		handler := handlers.New(handlers.Options{
-			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: s.Ready,
+			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: p.ready(s),
 			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, TrustedProxies: p.config.TrustedProxies,
 			RateLimit: int(p.config.RateLimit), Log: p.log,
 		})
@@ -145,8 +145,31 @@ func newServer(log *slog.Logger, handler http.Handler) *http.Server {
 	}
 }
 
-// answer serves until it is told to stop or the database ends, and lets the requests under way finish.
+// ready reports whether a load balancer may send requests here: the database answers, and the server is not stopping.
+func (p *program) ready(s *store.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if p.stopping.Load() {
+			return handlers.ErrStopping
+		}
+		return s.Ready(ctx)
+	}
+}
+
+// closeWhenStopping ends each connection with its next response once the server is stopping. It closes no idle connection:
+// a proxy may be sending a request on it.
+func (p *program) closeWhenStopping(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.stopping.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answer serves until ctx ends or the database does. When ctx ends it fails /readyz at once, keeps accepting requests for
+// SHUTDOWN_DELAY so that load balancers notice, and then waits for the requests in flight.
 func (p *program) answer(ctx context.Context, server *http.Server, listener net.Listener, base *url.URL, databaseEnded <-chan struct{}) error {
+	server.Handler = p.closeWhenStopping(server.Handler)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	fmt.Fprintf(p.stdout, "Moonlatch listens on %s: open %s\n", listener.Addr(), base)
@@ -157,7 +180,12 @@ func (p *program) answer(ctx context.Context, server *http.Server, listener net.
 	case <-databaseEnded:
 		why = errors.New("the embedded PostgreSQL ended by itself")
 	case <-ctx.Done():
-		p.log.Info("stopping")
+		p.stopping.Store(true)
+		p.log.Info("stopping", "delay", p.config.ShutdownDelay)
+		select {
+		case <-time.After(p.config.ShutdownDelay):
+		case <-databaseEnded:
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()

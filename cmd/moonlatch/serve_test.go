@@ -145,3 +145,33 @@ func TestAStartWithoutABaseURLSaysWhereLinksLead(t *testing.T) {
 		t.Errorf("with one: %s", said)
 	}
 }
+
+func TestAServerToldToStopIsNotReadyAndStillAnswers(t *testing.T) {
+	s := serve(t, append(onDatabase(t), "SHUTDOWN_DELAY=3s"))
+	if got, _ := s.get(t, "/readyz"); got != http.StatusOK {
+		t.Fatalf("before, /readyz answers %d", got)
+	}
+	s.stop()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		response, err := http.Get("http://" + s.address + "/readyz")
+		if err != nil {
+			t.Fatalf("the port closed before /readyz answered 503: %v", err)
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == http.StatusServiceUnavailable {
+			if !response.Close {
+				t.Error("the connection stays open")
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("/readyz never answered 503")
+		}
+	}
+	if got, _ := s.get(t, "/sign-in"); got != http.StatusOK && got != http.StatusSeeOther {
+		t.Errorf("while it stops, a page answers %d", got)
+	}
+	if code := s.end(t); code != exitDone {
+		t.Errorf("exit %d: %s", code, s.stderr.String())
+	}
+}
