@@ -57,7 +57,7 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 		Providers struct{ File struct{ Filename string } }
 	}
 	read(t, "traefik.yml", &static)
-	if web := static.EntryPoints["web"]; static.Providers.File.Filename != "traefik-dynamic.yml" || web.ForwardedHeaders.Insecure || web.HTTP.AliasHeadersStrategy != "delete" {
+	if web := static.EntryPoints["web"]; static.Providers.File.Filename != "/etc/traefik/traefik-dynamic.yml" || web.ForwardedHeaders.Insecure || web.HTTP.AliasHeadersStrategy != "delete" {
 		t.Errorf("%+v", static)
 	}
 	var dynamic struct {
@@ -166,7 +166,7 @@ var envoyWords = strings.Fields(`
 	common_http_protocol_options comparison connect_timeout default_value disabled domains endpoint endpoints exact explicit_http_config
 	failure_mode_allow filter filter_chains filters header headers_to_add headers_with_underscores_action http_filters http_protocol_options
 	http_service idle_timeout key lb_endpoints listeners load_assignment local_reply_config mappers match merge_slashes mutations name
-	normalize_path op path path_prefix path_separated_prefix path_with_escaped_slashes_action patterns port_value prefix remove
+	normalize_path op path path_prefix path_separated_prefix path_with_escaped_slashes_action patterns port_value prefix regex remove safe_regex
 	request_headers_to_remove request_mutations route route_config routes runtime_key server_uri socket_address stat_prefix static_resources
 	status_code_filter status_on_error timeout transport_api_version type typed_config typed_extension_protocol_options
 	typed_per_filter_config uri use_remote_address value virtual_hosts
