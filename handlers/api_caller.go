@@ -194,7 +194,7 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 		}
 		actor := account.Actor{OrgID: key.OrgID, MemberID: key.OwnerID, KeyID: key.ID, Scopes: key.Scopes}
 		if key.OwnerActive {
-			actor.Role = key.OwnerRole
+			actor.Role = key.ActsAs
 		}
 		return actor, nil
 	case shown.token != "":

@@ -44,7 +44,7 @@ func (h *handler) summary(row keyring.KeyRow) APIKey {
 		OrgID: k.OrgID, WorkspaceID: orNull(k.WorkspaceID), ProcessID: orNull(k.ProcessID), BiasProfileID: orNull(k.ProfileID),
 		IPAllowlist: []string{}, CreatedBy: k.CreatedBy, OwnerID: k.OwnerID, OwnerActive: row.Owner.Status == account.Active,
 		CreatedAt: k.CreatedAt, ExpiresAt: k.ExpiresAt, LastUsedAt: row.Use.At, RotatedAt: k.RotatedAt, GraceEndsAt: k.GraceEndsAt,
-		ReplacedBy: orNull(k.ReplacedBy), RevokedAt: k.RevokedAt, Status: statusWords[k.StatusAt(h.keyring.Now())],
+		ReplacedBy: orNull(k.ReplacedBy), RevokedAt: k.RevokedAt, EndsAt: k.EndsAt(), RoleLimit: k.RoleLimit, Status: statusWords[k.StatusAt(h.keyring.Now())],
 	}
 	for _, p := range k.IPAllowlist {
 		out.IPAllowlist = append(out.IPAllowlist, p.String())

@@ -231,7 +231,7 @@ func nameOf(n keyring.Named) string { return cmp.Or(n.Email, n.Name) }
 var factLabels = []struct{ name, label string }{
 	{"name", "Name"}, {"email", "E-mail"}, {"role", "Role"}, {"status", "Status"}, {"description", "Description"},
 	{"environment", "Environment"}, {"prefix", "Prefix"}, {"signature", "Signature"},
-	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
+	{"scopes", "Scopes"}, {"ownerId", "Owner"}, {"roleLimit", "Acts at most as"}, {"workspaceId", "Workspace"}, {"processId", "Process"},
 	{"biasProfileId", "Bias profile"}, {"ipAllowlist", "IP allowlist"}, {"for", "Signed in with"}, {"expiresAt", "Expires"}, {"rotatedAt", "Rotated"},
 	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"}, {"endedAt", "Ended"}, {"retired", "Retired"},
 	{"sessionsEnded", "Sessions ended"}, {"password", "Password"}, {"invitedBy", "Invited by"}, {"defaultThreshold", "Default threshold"},

@@ -33,9 +33,10 @@ func (h *handler) exportKeys(c echo.Context) error {
 
 // keyColumns are those of the export, in the order of keyCells.
 var keyColumns = []string{"id", "name", "prefix", "signature", "status", "environment", "owner", "ownerStatus", "createdBy", "scopes", "workspace", "process",
-	"biasProfile", "ipAllowlist", "createdAt", "lastUsedAt", "expiresAt", "rotatedAt", "graceEndsAt", "replacedBy", "revokedAt"}
+	"biasProfile", "ipAllowlist", "createdAt", "lastUsedAt", "expiresAt", "rotatedAt", "graceEndsAt", "replacedBy", "revokedAt", "endsAt", "roleLimit"}
 
 func keyCells(k keyring.KeyRow, now time.Time) []string {
+	end := k.EndsAt()
 	at := func(t *time.Time) string {
 		if t == nil {
 			return ""
@@ -48,7 +49,7 @@ func keyCells(k keyring.KeyRow, now time.Time) []string {
 	}
 	return []string{k.ID, k.Name, k.Prefix, k.Signature, k.StatusAt(now).Label(), string(k.Environment), k.Owner.Email, string(k.Owner.Status), k.Creator.Email,
 		strings.Join(k.Scopes, " "), k.WorkspaceName, k.ProcessName, k.ProfileName, strings.Join(allowed, " "),
-		at(&k.CreatedAt), at(k.Use.At), at(&k.ExpiresAt), at(k.RotatedAt), at(k.GraceEndsAt), k.ReplacedBy, at(k.RevokedAt)}
+		at(&k.CreatedAt), at(k.Use.At), at(&k.ExpiresAt), at(k.RotatedAt), at(k.GraceEndsAt), k.ReplacedBy, at(k.RevokedAt), at(&end), k.RoleLimit}
 }
 
 // exportKeyOwners sends the list of key owners as CSV, narrowed as the page is.

@@ -10,8 +10,8 @@ import (
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
-// KeyActor returns the member for whom a key acts, as the database knows both at this moment. A key of an inactive owner
-// has no role, and so no power. ErrNotFound when the key is not accepted any more.
+// KeyActor returns the member for whom a key acts, as the database knows both at this moment, in the weaker of the owner's
+// role and the key's limit. A key of an inactive owner has no role, and so no power. ErrNotFound when the key is not accepted any more.
 func (s *Store) KeyActor(ctx context.Context, orgID, keyID string) (account.Actor, error) {
 	row, err := s.KeyByID(ctx, orgID, keyID)
 	if err != nil {
@@ -23,7 +23,7 @@ func (s *Store) KeyActor(ctx context.Context, orgID, keyID string) (account.Acto
 	actor := account.Actor{OrgID: orgID, MemberID: row.OwnerID, Email: row.Owner.Email, Name: row.Owner.Name,
 		KeyID: row.ID, Scopes: row.Scopes}
 	if row.Owner.Status == account.Active {
-		actor.Role = row.Owner.Role
+		actor.Role = row.Owner.Role.AtMost(account.Role(row.RoleLimit))
 	}
 	return actor, nil
 }

@@ -25,7 +25,7 @@ func insertKey(t *testing.T, s *store.Store, owner account.Actor, change func(*a
 	plaintext := apikey.NewPlaintext(apikey.Live)
 	now := s.Now()
 	key := apikey.Key{ID: uuid.Must(uuid.NewV7()).String(), OrgID: owner.OrgID, Name: "key", Environment: apikey.Live, Prefix: plaintext.Prefix(),
-		Signature: plaintext.Signature(), Scopes: []string{"read:chat"}, Stored: apikey.Enabled, OwnerID: owner.MemberID, CreatedBy: owner.MemberID,
+		Signature: plaintext.Signature(), Scopes: []string{"read:chat"}, Stored: apikey.Enabled, OwnerID: owner.MemberID, CreatedBy: owner.MemberID, RoleLimit: string(owner.Role),
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
 	if change != nil {
 		change(&key)

@@ -55,8 +55,8 @@ func (s *Store) KeyOwnerFigures(ctx context.Context, orgID string, f OwnerFilter
 		// An outer join can hash however many keys there are that nobody uses.
 		rank = `LEFT JOIN (SELECT k.owner_id, count(*) AS look FROM api_keys k JOIN members o ON o.id = k.owner_id
 				LEFT JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id AND u.idle_since <= $11
-				WHERE k.org_id = $1 AND k.expires_at > $4 AND (
-					` + unendedAt(`$4`) + ` AND k.expires_at <= $5
+				WHERE k.org_id = $1 AND k.ends_at > $4 AND (
+					` + liveAt(`$4`) + ` AND k.ends_at <= $5
 					OR k.status = 'enabled' AND k.created_at <= $11 AND u.key_id IS NOT NULL
 					OR o.status <> 'active' AND ` + liveAt(`$4`) + `)
 				GROUP BY k.owner_id) AS rank ON rank.owner_id = m.id`
@@ -70,9 +70,9 @@ func (s *Store) KeyOwnerFigures(ctx context.Context, orgID string, f OwnerFilter
 			ORDER BY ` + order + ` LIMIT $8
 		)
 		SELECT p.*, figures.enabled, figures.expiring, figures.unused, figures.live, figures.last_use FROM people p JOIN (
-			SELECT k.owner_id, count(*) FILTER (WHERE k.status = 'enabled' AND k.expires_at > $4) AS enabled,
-				count(*) FILTER (WHERE ` + unendedAt(`$4`) + ` AND k.expires_at <= $5) AS expiring,
-				count(*) FILTER (WHERE k.status = 'enabled' AND k.expires_at > $4 AND k.created_at <= $11 AND u.idle_since <= $11) AS unused,
+			SELECT k.owner_id, count(*) FILTER (WHERE k.status = 'enabled' AND k.ends_at > $4) AS enabled,
+				count(*) FILTER (WHERE ` + liveAt(`$4`) + ` AND k.ends_at <= $5) AS expiring,
+				count(*) FILTER (WHERE k.status = 'enabled' AND k.ends_at > $4 AND k.created_at <= $11 AND u.idle_since <= $11) AS unused,
 				count(*) FILTER (WHERE ` + liveAt(`$4`) + `) AS live,
 				max(u.last_used_at) AS last_use
 			FROM api_keys k JOIN key_use u ON u.key_id = k.id

@@ -33,7 +33,7 @@ type KeyRow struct {
 const keyColumns = `k.id, k.org_id, k.name, k.environment, k.prefix, k.signature, k.scopes, k.status, k.owner_id, k.created_by,
 	coalesce(k.workspace_id::text, '') AS workspace_id, coalesce(k.process_id::text, '') AS process_id,
 	coalesce(k.profile_id::text, '') AS profile_id, k.ip_allowlist::text[] AS ip_allowlist, k.created_at, k.expires_at,
-	k.rotated_at, k.grace_ends_at, coalesce(k.replaced_by::text, '') AS replaced_by, k.revoked_at, k.version`
+	k.rotated_at, k.grace_ends_at, coalesce(k.replaced_by::text, '') AS replaced_by, k.revoked_at, k.version, k.role_limit`
 
 type keyRecord struct {
 	ID          string         `db:"id"`
@@ -57,6 +57,7 @@ type keyRecord struct {
 	ReplacedBy  string         `db:"replaced_by"`
 	RevokedAt   *time.Time     `db:"revoked_at"`
 	Version     int            `db:"version"`
+	RoleLimit   string         `db:"role_limit"`
 }
 
 func (r keyRecord) key() apikey.Key {
@@ -66,7 +67,7 @@ func (r keyRecord) key() apikey.Key {
 		OwnerID: r.OwnerID, CreatedBy: r.CreatedBy, WorkspaceID: r.WorkspaceID, ProcessID: r.ProcessID,
 		ProfileID: r.ProfileID, IPAllowlist: prefixes(r.IPAllowlist),
 		CreatedAt: r.CreatedAt.UTC(), ExpiresAt: r.ExpiresAt.UTC(), RotatedAt: utc(r.RotatedAt),
-		GraceEndsAt: utc(r.GraceEndsAt), ReplacedBy: r.ReplacedBy, RevokedAt: utc(r.RevokedAt), Version: r.Version,
+		GraceEndsAt: utc(r.GraceEndsAt), ReplacedBy: r.ReplacedBy, RevokedAt: utc(r.RevokedAt), Version: r.Version, RoleLimit: r.RoleLimit,
 	}
 }
 
@@ -90,15 +91,15 @@ func utc(t *time.Time) *time.Time {
 
 // unendedAt says of a key that it is enabled or disabled, and its end is ahead.
 func unendedAt(now string) string {
-	return `(k.status IN ('enabled', 'disabled') AND k.expires_at > ` + now + `)`
+	return `(k.status IN ('enabled', 'disabled') AND k.ends_at > ` + now + `)`
 }
 
 // inGraceAt says of a key that it was rotated and still works.
 func inGraceAt(now string) string {
-	return `(k.status = 'rotated' AND k.grace_ends_at > ` + now + `)`
+	return `(k.status = 'rotated' AND k.ends_at > ` + now + `)`
 }
 
-// liveAt is apikey.Key.LiveAt. It may be null instead of false, which WHERE and FILTER take for the same.
+// liveAt is apikey.Key.LiveAt.
 func liveAt(now string) string { return `(` + unendedAt(now) + ` OR ` + inGraceAt(now) + `)` }
 
 // breaking says of a key that it is not as a policy asks: the longest lifetime in seconds, whether it requires an allowlist,
@@ -183,7 +184,7 @@ var sortColumns = map[apikey.Order]struct {
 	value            func(KeyRow) string
 }{
 	apikey.ByCreation: {"k.created_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.CreatedAt) }},
-	apikey.ByExpiry:   {"k.expires_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.ExpiresAt) }},
+	apikey.ByExpiry:   {"k.ends_at", "k.id", "timestamptz", func(r KeyRow) string { return instant(r.EndsAt()) }},
 	apikey.ByUse:      {"u.idle_since", "u.key_id", "timestamptz", func(r KeyRow) string { return instant(r.IdleSince) }},
 	apikey.ByName:     {"lower(k.name)", "k.id", "text", func(r KeyRow) string { return r.sortName }},
 }
@@ -222,15 +223,15 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		FROM api_keys k LEFT JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id
 		WHERE k.org_id = $1 AND ` + by.column + ` IS NOT NULL
 		AND ($2 IN ('', 'expired') OR k.status = $2)
-		AND ($2 NOT IN ('enabled', 'disabled') OR k.expires_at > $3::timestamptz)
-		AND ($2 <> 'expired' OR k.status IN ('enabled', 'disabled') AND k.expires_at <= $3::timestamptz)
+		AND ($2 NOT IN ('enabled', 'disabled') OR k.ends_at > $3::timestamptz)
+		AND ($2 <> 'expired' OR k.status IN ('enabled', 'disabled') AND k.ends_at <= $3::timestamptz)
 		AND ($4 = '' OR k.owner_id = nullif($4, '')::uuid)
 		AND ($5 = '' OR k.environment = $5)
 		AND ($6 = '' OR k.scopes @> ARRAY[$6::text])
 		AND ($7 = '' OR k.profile_id = nullif($7, '')::uuid)
 		AND ($8 = '' OR k.workspace_id = nullif($8, '')::uuid)
 		AND ($9 = '' OR k.process_id = nullif($9, '')::uuid)
-		AND ($10::timestamptz IS NULL OR ` + unendedAt(`$3::timestamptz`) + ` AND k.expires_at <= $10::timestamptz)
+		AND ($10::timestamptz IS NULL OR ` + liveAt(`$3::timestamptz`) + ` AND k.ends_at <= $10::timestamptz)
 		AND ($11::timestamptz IS NULL OR u.idle_since <= $11::timestamptz AND k.created_at <= $11::timestamptz)
 		AND ($20::uuid[] IS NULL OR k.owner_id = ANY ($20::uuid[]))
 		AND (NOT $21 OR ` + liveAt(`$3::timestamptz`) + `)
@@ -403,13 +404,13 @@ func (tx *Tx) ActingKey() (apikey.Key, error) {
 func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 	var r keyRecord
 	err := tx.db.GetContext(tx.ctx, &r, `INSERT INTO api_keys AS k (id, org_id, name, environment, prefix, hash, signature, scopes, status,
-			owner_id, created_by, workspace_id, process_id, profile_id, ip_allowlist, created_at, expires_at)
+			owner_id, created_by, workspace_id, process_id, profile_id, ip_allowlist, created_at, expires_at, role_limit)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
 			coalesce(nullif($12, '')::uuid, (SELECT workspace_id FROM processes WHERE org_id = $2 AND id = nullif($13, '')::uuid)),
-			nullif($13, '')::uuid, nullif($14, '')::uuid, $15::cidr[], $16, $17)
+			nullif($13, '')::uuid, nullif($14, '')::uuid, $15::cidr[], $16, $17, $18)
 		RETURNING `+keyColumns,
 		k.ID, tx.actor.OrgID, k.Name, k.Environment, k.Prefix, hash[:], k.Signature, pq.Array(k.Scopes), k.Stored,
-		k.OwnerID, k.CreatedBy, k.WorkspaceID, k.ProcessID, k.ProfileID, pq.Array(texts(k.IPAllowlist)), k.CreatedAt, k.ExpiresAt)
+		k.OwnerID, k.CreatedBy, k.WorkspaceID, k.ProcessID, k.ProfileID, pq.Array(texts(k.IPAllowlist)), k.CreatedAt, k.ExpiresAt, k.RoleLimit)
 	if err != nil {
 		return apikey.Key{}, tidy(err)
 	}

@@ -18,12 +18,13 @@ type KnownKey struct {
 	apikey.Key
 	OwnerRole   account.Role
 	OwnerStatus account.Status
+	ActsAs      account.Role    // the weaker of the owner's role and the key's limit
 	Profile     *apikey.Profile // nil: none
 }
 
 // byHashQuery is one row and one round trip. A profile comes as JSON, since its categories are rows of their own; its
 // fields are those of apikey.Profile.
-const byHashQuery = `SELECT k.id, k.org_id, k.name, k.environment, k.scopes, k.status, k.owner_id, o.role, o.status,
+const byHashQuery = `SELECT k.id, k.org_id, k.name, k.environment, k.scopes, k.status, k.owner_id, o.role, o.status, k.role_limit,
 		k.workspace_id, k.process_id, k.ip_allowlist, k.expires_at, k.grace_ends_at, CASE WHEN k.profile_id IS NOT NULL THEN (
 			SELECT json_build_object('ID', p.id, 'OrgID', p.org_id, 'Name', p.name, 'Description', p.description,
 				'DefaultThreshold', p.default_threshold, 'Categories', ` + categoriesOf + `)
@@ -38,10 +39,11 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (KnownKey, error) 
 	var allowlist pq.StringArray
 	var profile []byte
 	err := s.byHash.QueryRowContext(ctx, hash[:]).Scan(&k.ID, &k.OrgID, &k.Name, &k.Environment, (*pq.StringArray)(&k.Scopes), &k.Stored,
-		&k.OwnerID, &k.OwnerRole, &k.OwnerStatus, &workspace, &process, &allowlist, &k.ExpiresAt, &k.GraceEndsAt, &profile)
+		&k.OwnerID, &k.OwnerRole, &k.OwnerStatus, &k.RoleLimit, &workspace, &process, &allowlist, &k.ExpiresAt, &k.GraceEndsAt, &profile)
 	if err != nil {
 		return KnownKey{}, tidy(err)
 	}
+	k.ActsAs = k.OwnerRole.AtMost(account.Role(k.RoleLimit))
 	k.WorkspaceID, k.ProcessID, k.IPAllowlist = workspace.String, process.String, prefixes(allowlist)
 	k.ExpiresAt, k.GraceEndsAt = k.ExpiresAt.UTC(), utc(k.GraceEndsAt)
 	if profile != nil {

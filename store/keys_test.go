@@ -150,3 +150,41 @@ func TestKeyOwnersAreThoseWithKeys(t *testing.T) {
 		t.Errorf("owners in no organisation: %v, %v", owners, err)
 	}
 }
+
+// TestEndInSQLIsEndInGo holds the column by which lists are sorted and filtered to apikey.Key.EndsAt, in every state.
+func TestEndInSQLIsEndInGo(t *testing.T) {
+	address := storetest.URL(t)
+	s := opened(t, address)
+	org := storetest.Organisation(t, s)
+	start := time.Now().UTC().Truncate(time.Microsecond)
+	s.Now = func() time.Time { return start }
+	keys := judged(t, s, org, start)
+	db := storetest.DB(t, address)
+	for id, key := range keys {
+		var end time.Time
+		if err := db.QueryRowContext(t.Context(), `SELECT ends_at FROM api_keys WHERE id = $1`, id).Scan(&end); err != nil {
+			t.Fatal(err)
+		}
+		if !end.Equal(key.EndsAt()) {
+			t.Errorf("%s: %s in SQL, %s in Go", key.Stored, end, key.EndsAt())
+		}
+	}
+	for _, days := range []int{1, 7, 30, 31} {
+		page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{ExpiresWithin: days}, apikey.Sort{By: apikey.ByExpiry}, apikey.Position{}, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := map[string]bool{}
+		for i, row := range page.Rows {
+			found[row.ID] = true
+			if i > 0 && page.Rows[i-1].EndsAt().After(row.EndsAt()) {
+				t.Errorf("within %d days: %s comes before %s", days, page.Rows[i-1].EndsAt(), row.EndsAt())
+			}
+		}
+		for id, key := range keys {
+			if want := key.LiveAt(start) && !key.EndsAt().After(start.Add(time.Duration(days)*apikey.Day)); found[id] != want {
+				t.Errorf("within %d days: a %s key that ends at %s is found: %t", days, key.Stored, key.EndsAt(), found[id])
+			}
+		}
+	}
+}

@@ -42,17 +42,18 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 	}
 	now, breaks := s.Now(), breaking(`$3`, `$4`, `$5`)
 	soon, long := now.Add(apikey.SoonDays*apikey.Day), now.Add(-apikey.LongDays*apikey.Day)
-	err = s.db.SelectContext(ctx, &statuses, `SELECT status, expires_at <= $2 AS expired, expires_at > $3 AS ahead, count(*) AS keys
+	err = s.db.SelectContext(ctx, &statuses, `SELECT status, ends_at <= $2 AS expired, ends_at > $3 AS ahead, count(*) AS keys
 		FROM api_keys WHERE org_id = $1 GROUP BY 1, 2, 3`, orgID, now, soon)
 	if err != nil {
 		return figures, tidy(err)
 	}
 	for _, c := range statuses {
 		status := apikey.Status(c.Status)
-		if alive := status == apikey.Enabled || status == apikey.Disabled; alive && c.Expired {
-			status = apikey.Expired
-		} else if alive && !c.Ahead {
+		switch {
+		case status != apikey.Revoked && !c.Expired && !c.Ahead:
 			figures.Expiring += c.Keys
+		case c.Expired && (status == apikey.Enabled || status == apikey.Disabled):
+			status = apikey.Expired
 		}
 		figures.ByStatus[status] += c.Keys
 	}
@@ -63,7 +64,7 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 	}{
 		{&figures.InGrace, `SELECT count(*) FROM api_keys k WHERE k.org_id = $1 AND ` + inGraceAt(`$2`), []any{orgID, now}},
 		{&figures.Unused, `SELECT count(*) FROM api_keys k JOIN key_use u ON u.org_id = k.org_id AND u.key_id = k.id
-			WHERE k.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2 AND k.created_at <= $3 AND u.idle_since <= $3`, []any{orgID, now, long}},
+			WHERE k.org_id = $1 AND k.status = 'enabled' AND k.ends_at > $2 AND k.created_at <= $3 AND u.idle_since <= $3`, []any{orgID, now, long}},
 		{&figures.Orphaned, `SELECT count(*) FROM members m JOIN api_keys k ON k.org_id = m.org_id AND k.owner_id = m.id
 			WHERE m.org_id = $1 AND m.status <> 'active' AND ` + liveAt(`$2`), []any{orgID, now}},
 		{&figures.Breaking, `SELECT sum(n)::bigint FROM (

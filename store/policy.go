@@ -120,7 +120,7 @@ func breach(ctx context.Context, db reader, orgID string, now time.Time, before,
 	if err != nil {
 		return b, tidy(err)
 	}
-	err = db.SelectContext(ctx, &disabled, rowQuery+` WHERE k.org_id = $1 AND u.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2
+	err = db.SelectContext(ctx, &disabled, rowQuery+` WHERE k.org_id = $1 AND u.org_id = $1 AND k.status = 'enabled' AND k.ends_at > $2
 		AND u.idle_since <= $3::timestamptz ORDER BY u.idle_since, u.key_id LIMIT $4`, orgID, now, disables, show)
 	b.Breaking, b.Disabled = rows(breaks), rows(disabled)
 	return b, tidy(err)
@@ -146,7 +146,7 @@ func (s *Store) PoliciesThatDisable(ctx context.Context) (map[string]time.Durati
 func (s *Store) IdleKeys(ctx context.Context, orgID string, since time.Time) ([]string, error) {
 	var ids []string
 	err := s.db.SelectContext(ctx, &ids, `SELECT k.id FROM key_use u JOIN api_keys k ON k.org_id = u.org_id AND k.id = u.key_id
-		WHERE u.org_id = $1 AND u.idle_since <= $2 AND k.status = 'enabled' AND k.expires_at > $3
+		WHERE u.org_id = $1 AND u.idle_since <= $2 AND k.status = 'enabled' AND k.ends_at > $3
 		ORDER BY u.idle_since, u.key_id LIMIT $4`, orgID, since, s.Now(), atOnce)
 	return ids, tidy(err)
 }

@@ -88,7 +88,7 @@ func (s *Store) ProfileRows(ctx context.Context, orgID string) ([]ProfileRow, er
 	}
 	err := s.db.SelectContext(ctx, &records, `SELECT `+profileColumns+`, u.keys, u.live, coalesce(e.at, p.created_at) AS changed_at, coalesce(e.actor_email, '') AS changed_by
 		FROM bias_profiles p
-		CROSS JOIN LATERAL (`+carriersOf+` FROM (SELECT status, expires_at, grace_ends_at FROM api_keys
+		CROSS JOIN LATERAL (`+carriersOf+` FROM (SELECT status, ends_at FROM api_keys
 			WHERE org_id = $1 AND profile_id = p.id LIMIT $3) AS k) AS u
 		LEFT JOIN LATERAL (SELECT at, actor_email FROM audit_events WHERE org_id = $1 AND subject_id = p.id ORDER BY seq DESC LIMIT 1) AS e ON true
 		WHERE p.org_id = $1 ORDER BY lower(p.name), p.id LIMIT $4`, orgID, s.Now(), MostCounted+1, apikey.MaxProfiles)

@@ -91,7 +91,7 @@ func (s *Store) ProcessByID(ctx context.Context, orgID, id string) (Process, err
 
 // enabledIn counts the enabled keys that a condition tells, at most $3, in an index that has no others.
 func enabledIn(condition string) string {
-	return `(SELECT count(*) FROM (SELECT FROM api_keys k WHERE k.org_id = $1 AND k.status = 'enabled' AND k.expires_at > $2 AND ` + condition + ` LIMIT $3) AS counted)`
+	return `(SELECT count(*) FROM (SELECT FROM api_keys k WHERE k.org_id = $1 AND k.status = 'enabled' AND k.ends_at > $2 AND ` + condition + ` LIMIT $3) AS counted)`
 }
 
 // EnabledKeysIn counts the enabled keys of each workspace, its processes' among them, and of each process, by id; at

@@ -14,7 +14,7 @@ import (
 // Urgency is how pressing a key's expiry is.
 type Urgency string
 
-// Past or within 7 days is urgent, within 30 soon, else calm. The expiry of a key that has died otherwise is moot.
+// An effective end within 7 days is urgent, within 30 soon, else calm. That of a key that has ended is moot.
 const (
 	Urgent Urgency = "urgent"
 	Soon   Urgency = "soon"
@@ -22,11 +22,11 @@ const (
 	Moot   Urgency = "moot"
 )
 
-// UrgencyAt judges a key's expiry at a time.
+// UrgencyAt judges a key's effective end at a time.
 func (k Key) UrgencyAt(now time.Time) Urgency {
-	left := k.ExpiresAt.Sub(now)
-	switch status := k.StatusAt(now); {
-	case status == apikey.Revoked, status == apikey.Rotated && !k.InGraceAt(now):
+	left := k.EndsAt().Sub(now)
+	switch {
+	case !k.LiveAt(now):
 		return Moot
 	case left <= 7*apikey.Day:
 		return Urgent
@@ -34,6 +34,27 @@ func (k Key) UrgencyAt(now time.Time) Urgency {
 		return Soon
 	}
 	return Calm
+}
+
+// limitedFor is the role with which the key acts in Moonlatch's own API for an owner of a stronger one, where its scopes make
+// that a difference; "" else. Rotating ends it.
+func (k Key) limitedFor(owner account.Role) string {
+	limit := account.Role(k.RoleLimit)
+	if (account.Actor{Role: limit}).MayEntrust(k.Scopes, owner) {
+		return ""
+	}
+	return lower(limit.Label())
+}
+
+// endLabel names a key's effective end.
+func (k Key) endLabel(now time.Time) string {
+	switch {
+	case !k.LiveAt(now):
+		return "Ended"
+	case k.InGraceAt(now):
+		return "Stops"
+	}
+	return "Expires"
 }
 
 func (u Urgency) tone() string {

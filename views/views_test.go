@@ -324,7 +324,7 @@ func TestUrgencyAtItsBoundaries(t *testing.T) {
 		left time.Duration
 		want Urgency
 	}{
-		{-time.Second, Urgent}, {0, Urgent}, {7 * apikey.Day, Urgent}, {7*apikey.Day + 1, Soon}, {30 * apikey.Day, Soon}, {30*apikey.Day + 1, Calm},
+		{-time.Second, Moot}, {0, Moot}, {1, Urgent}, {7 * apikey.Day, Urgent}, {7*apikey.Day + 1, Soon}, {30 * apikey.Day, Soon}, {30*apikey.Day + 1, Calm},
 	} {
 		k := Key{Key: apikey.Key{Stored: apikey.Enabled, ExpiresAt: noon.Add(c.left)}}
 		if got := k.UrgencyAt(noon); got != c.want {

@@ -201,6 +201,14 @@ func (r Role) May(a Action) bool {
 	return r == Operator || slices.Contains(allowed[a].roles, r)
 }
 
+// AtMost returns the weaker of two roles of members.
+func (r Role) AtMost(limit Role) Role {
+	if slices.Index(Roles, limit) > slices.Index(Roles, r) { // the strongest comes first
+		return limit
+	}
+	return r
+}
+
 // Includes reports whether the role allows every action that the other one does.
 func (r Role) Includes(other Role) bool {
 	for action := range allowed {

@@ -15,7 +15,7 @@ type Filter struct {
 	ProfileID     string
 	WorkspaceID   string
 	ProcessID     string
-	ExpiresWithin int  // days from now; a key that has died does not count
+	ExpiresWithin int  // days from now to the effective end, also of a grace period; a key that has ended does not count
 	UnusedFor     int  // days
 	Live          bool // works, or could be made to: see Key.LiveAt
 	Orphaned      bool // live, and of an owner who was suspended or removed

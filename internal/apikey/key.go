@@ -68,6 +68,7 @@ type Key struct {
 	Stored      Status // never Expired
 	OwnerID     string
 	CreatedBy   string // the member who issued it
+	RoleLimit   string // the strongest role that it acts with: a plaintext gains no power by a transfer or a promotion
 	WorkspaceID string
 	ProcessID   string
 	ProfileID   string         // the bias profile
@@ -79,6 +80,18 @@ type Key struct {
 	ReplacedBy  string     // the successor's id
 	RevokedAt   *time.Time
 	Version     int // grows by one with every change, so that a form can tell that it is out of date
+}
+
+// EndsAt is the effective end: when the key stops for good as things stand. That is its expiry, the end of its grace period or
+// its revocation, whichever comes first.
+func (k Key) EndsAt() time.Time {
+	end := k.ExpiresAt
+	for _, other := range []*time.Time{k.GraceEndsAt, k.RevokedAt} {
+		if other != nil && other.Before(end) {
+			end = *other
+		}
+	}
+	return end
 }
 
 // StatusAt derives the status at a time: a stored status, or Expired once an enabled or disabled key is at its end.

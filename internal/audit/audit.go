@@ -196,7 +196,7 @@ func keyFacts(k apikey.Key) Facts {
 		"name": k.Name, "environment": k.Environment, "prefix": k.Prefix, "signature": k.Signature,
 		"scopes": k.Scopes, "status": k.Stored, "ownerId": k.OwnerID, "workspaceId": k.WorkspaceID,
 		"processId": k.ProcessID, "biasProfileId": k.ProfileID, "ipAllowlist": allowlist,
-		"expiresAt": moment(&k.ExpiresAt), "rotatedAt": moment(k.RotatedAt), "graceEndsAt": moment(k.GraceEndsAt),
+		"roleLimit": k.RoleLimit, "expiresAt": moment(&k.ExpiresAt), "rotatedAt": moment(k.RotatedAt), "graceEndsAt": moment(k.GraceEndsAt),
 		"replacedBy": k.ReplacedBy, "revokedAt": moment(k.RevokedAt),
 	}
 }

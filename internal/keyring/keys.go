@@ -65,9 +65,11 @@ func (r *Keyring) IssueKey(ctx context.Context, actor account.Actor, draft KeyDr
 		}
 		plaintext = apikey.NewPlaintext(key.Environment)
 		key = stamp(key, plaintext)
-		if _, err := tx.KeyOwner(key.OwnerID); err != nil {
+		owner, err := tx.KeyOwner(key.OwnerID)
+		if err != nil {
 			return nil, err
 		}
+		key.RoleLimit = roleLimit(actor, owner)
 		if err := claim(tx, draft.RequestKey, key.ID, "issue", draft); err != nil {
 			return nil, err
 		}
@@ -101,6 +103,15 @@ func holdScopes(tx *store.Tx, scopes []string) error {
 	_, err = apikey.CheckScopes(scopes, held)
 	problems.Add("scopes", err)
 	return problems.Err()
+}
+
+// roleLimit is the strongest role that a new key acts with: its owner's, and no stronger than that of the actor who reads
+// the plaintext.
+func roleLimit(actor account.Actor, owner account.Person) string {
+	if actor.Role == account.Operator {
+		return string(owner.Role)
+	}
+	return string(owner.Role.AtMost(actor.Role))
 }
 
 // stamp gives a new key its id and what of its plaintext may be seen.
@@ -466,6 +477,7 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		if actor.MemberID != "" {
 			next.CreatedBy = actor.MemberID
 		}
+		next.RoleLimit = roleLimit(actor, owner)
 		if out.New, err = tx.InsertKey(next, out.Plaintext.Hash()); err != nil {
 			return nil, err
 		}

@@ -64,7 +64,7 @@ func TestEveryFilterNarrowsToItsKeys(t *testing.T) {
 		{apikey.Filter{Status: apikey.Enabled, OwnerID: h.org.Admin.MemberID}, []string{old.ID}},
 		{apikey.Filter{Environment: apikey.Test}, []string{test.ID}},
 		{apikey.Filter{Scope: "write:chat"}, []string{old.ID}},
-		{apikey.Filter{ExpiresWithin: 7}, []string{old.ID}},
+		{apikey.Filter{ExpiresWithin: 7}, []string{old.ID, rotated.ID}},
 		{apikey.Filter{UnusedFor: 90}, []string{old.ID, expired.ID}},
 		{apikey.Filter{Status: apikey.Enabled}, []string{rotation.New.ID, test.ID, old.ID}},
 		{apikey.Filter{WorkspaceID: uuid.NewString()}, nil},

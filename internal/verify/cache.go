@@ -57,7 +57,7 @@ type entry struct {
 type terms struct {
 	status      apikey.Status // as stored
 	environment apikey.Environment
-	ownerRole   account.Role
+	actsAs      account.Role
 	ownerActive bool
 	scopes      []string
 	allowlist   []netip.Prefix
@@ -71,7 +71,7 @@ func (c *cache) newEntry(k store.KnownKey) *entry {
 	if k.GraceEndsAt != nil {
 		e.graceEndsAt = k.GraceEndsAt.UnixMicro()
 	}
-	e.terms = c.shared.one(terms{status: k.Stored, environment: k.Environment, ownerRole: k.OwnerRole,
+	e.terms = c.shared.one(terms{status: k.Stored, environment: k.Environment, actsAs: k.ActsAs,
 		ownerActive: k.OwnerStatus == account.Active, scopes: k.Scopes, allowlist: k.IPAllowlist, profile: k.Profile})
 	return e
 }
@@ -195,7 +195,7 @@ func (s *shared) one(t terms) *terms {
 // hash is of all that the terms say, so that only equal ones have the same. PostgreSQL's text holds no NUL.
 func (t terms) hash() hash {
 	text := strconv.AppendBool(nil, t.ownerActive)
-	for _, word := range []string{string(t.status), string(t.environment), string(t.ownerRole)} {
+	for _, word := range []string{string(t.status), string(t.environment), string(t.actsAs)} {
 		text = append(append(text, word...), 0)
 	}
 	for _, scope := range t.scopes {

@@ -60,7 +60,7 @@ type Key struct {
 	Name        string
 	OrgID       string
 	OwnerID     string
-	OwnerRole   account.Role
+	ActsAs      account.Role // with which the key acts in Moonlatch's own API
 	OwnerActive bool
 	WorkspaceID string
 	ProcessID   string
@@ -302,7 +302,7 @@ func (e *entry) key(now time.Time) *Key {
 	life := e.life()
 	ids := texts(e.id, e.org, e.owner, e.workspace, e.process)
 	return &Key{
-		ID: ids[0], Name: e.name, OrgID: ids[1], OwnerID: ids[2], OwnerRole: e.terms.ownerRole, OwnerActive: e.terms.ownerActive,
+		ID: ids[0], Name: e.name, OrgID: ids[1], OwnerID: ids[2], ActsAs: e.terms.actsAs, OwnerActive: e.terms.ownerActive,
 		WorkspaceID: ids[3], ProcessID: ids[4], Environment: e.terms.environment, Scopes: e.terms.scopes, Profile: e.terms.profile,
 		ExpiresAt: life.ExpiresAt, Status: life.StatusAt(now), GraceEndsAt: life.GraceEndsAt,
 	}

@@ -245,7 +245,7 @@ func TestAVerdictTellsAllOfTheKey(t *testing.T) {
 	cold := verify.New(w.store, slog.New(slog.DiscardHandler))
 	for from, v := range map[string]*verify.Verifier{"the cache": v, "the database": cold} {
 		got := w.verify(v, k, verify.Question{}).Key
-		if got.ID != k.ID || got.Name != "a key" || got.OrgID != w.org.ID || got.OwnerID != w.org.Admin.MemberID || got.OwnerRole != account.Admin ||
+		if got.ID != k.ID || got.Name != "a key" || got.OrgID != w.org.ID || got.OwnerID != w.org.Admin.MemberID || got.ActsAs != account.Admin ||
 			!got.OwnerActive || got.WorkspaceID != process.WorkspaceID || got.ProcessID != process.ID || got.Environment != apikey.Test ||
 			!slices.Equal(got.Scopes, k.Scopes) || !got.ExpiresAt.Equal(k.ExpiresAt) || got.ExpiresAt.Location() != time.UTC ||
 			got.Status != apikey.Rotated || got.GraceEndsAt == nil || !got.GraceEndsAt.Equal(*row.GraceEndsAt) {
@@ -314,7 +314,7 @@ func (w *world) changes() map[string]struct {
 			w.sql(`UPDATE bias_profile_categories SET threshold = 1 WHERE profile_id = $1 AND name = 'age'`, profile.ID)
 			return nil
 		}, func(v verify.Verdict) bool { return v.Key.Profile.Categories[0].Threshold == 1 }},
-		"the owner's role":   {admins, member(`role = 'support'`), func(v verify.Verdict) bool { return v.Key.OwnerRole == account.Support }},
+		"the owner's role":   {admins, member(`role = 'support'`), func(v verify.Verdict) bool { return v.Key.ActsAs == account.Support }},
 		"the owner's status": {admins, member(`status = 'suspended'`), func(v verify.Verdict) bool { return !v.Key.OwnerActive }},
 	}
 }

@@ -1,0 +1,78 @@
+package handlers
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/keyring"
+)
+
+// TestAPlaintextGainsNoPower gives a key whose plaintext an admin knows to owners, in every way, and tries what only owners may.
+func TestAPlaintextGainsNoPower(t *testing.T) {
+	scopes := []string{"read:api-keys", "write:api-keys", "read:config", "write:config"}
+	for name, gain := range map[string]func(s *site, keyID string) error{
+		"a transfer": func(s *site, id string) error {
+			_, err := s.keyring.TransferKey(s.t.Context(), s.org.Owner, id, s.org.Owner.MemberID)
+			return err
+		},
+		"an edit": func(s *site, id string) error {
+			_, err := s.keyring.EditKey(s.t.Context(), s.org.Owner, id, keyring.KeyEdit{OwnerID: &s.org.Owner.MemberID})
+			return err
+		},
+		"a suspension that transfers": func(s *site, _ string) error {
+			_, err := s.keyring.ChangeMember(s.t.Context(), s.org.Owner, s.org.Admin.MemberID,
+				keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys, Heir: s.org.Owner.MemberID})
+			return err
+		},
+		"a promotion": func(s *site, _ string) error {
+			_, err := s.keyring.ChangeMember(s.t.Context(), s.org.Owner, s.org.Admin.MemberID, keyring.MemberEdit{Role: account.Owner})
+			return err
+		},
+		"a demotion and a promotion": func(s *site, _ string) error {
+			for _, role := range []account.Role{account.Member, account.Owner} {
+				if _, err := s.keyring.ChangeMember(s.t.Context(), s.org.Owner, s.org.Admin.MemberID, keyring.MemberEdit{Role: role}); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			key, secret := s.key(s.org.Admin, scopes...)
+			c := s.with(secret)
+			c.call(post, "/v1/workspaces", object{"name": "before"}).expect(t, "what admins may", 201, "")
+			if err := gain(s, key.ID); err != nil {
+				t.Fatal(err)
+			}
+			c.call(post, "/v1/bias-profiles", object{"name": "gained"}).expect(t, "a bias profile", 403, "forbidden")
+			c.call(post, "/v1/scopes", object{"name": "read:gained"}).expect(t, "a scope", 403, "forbidden")
+			c.call(post, "/v1/workspaces", object{"name": "after"}).expect(t, "what admins may", 201, "")
+			if got := c.call(get, "/v1/api-keys/"+key.ID, nil); got.text("roleLimit") != "admin" {
+				t.Error(got.body)
+			}
+			if page := s.as(s.org.Owner).get("/account/api-keys/" + key.ID); !strings.Contains(page.body, "acts as admin at most") {
+				t.Error("the key's page does not say so")
+			}
+			rotation, err := s.keyring.RotateKey(t.Context(), s.org.Owner, key.ID, 0, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.with(rotation.Plaintext.Reveal()).call(post, "/v1/bias-profiles", object{"name": "rotated"}).expect(t, "the successor", 201, "")
+			if page := s.as(s.org.Owner).get("/account/api-keys/" + rotation.New.ID); strings.Contains(page.body, "acts as admin at most") {
+				t.Error("the successor is still limited")
+			}
+		})
+	}
+}
+
+// TestARotationIsLimitedToWhoReadsIt: an admin who rotates an owner's key gets a key that acts as an admin.
+func TestARotationIsLimitedToWhoReadsIt(t *testing.T) {
+	s := newSite(t)
+	key, _ := s.key(s.org.Owner, "read:chat")
+	rotation, err := s.keyring.RotateKey(t.Context(), s.org.Admin, key.ID, 0, "")
+	if err != nil || rotation.New.RoleLimit != "admin" || rotation.New.OwnerID != s.org.Owner.MemberID {
+		t.Errorf("%q, %v", rotation.New.RoleLimit, err)
+	}
+}
