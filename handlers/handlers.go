@@ -33,6 +33,7 @@ type Options struct {
 	MetricsApart   bool                  // the metrics are served elsewhere, and not here
 	BaseURL        *url.URL              // where people reach the server
 	BaseURLUnset   bool                  // nobody configured it: BaseURL is where the server listens
+	HSTSSubdomains bool                  // Strict-Transport-Security covers the subdomains of BaseURL's host too
 	TrustedProxies []netip.Prefix
 	RateLimit      int // requests a minute that each program may send, but for those about keys
 	Log            *slog.Logger
@@ -48,7 +49,8 @@ type handler struct {
 	signInRoutes map[string]bool // by method and path
 	ready        func(context.Context) error
 	baseURL      *url.URL
-	noBase       bool // baseURL was not configured
+	noBase       bool   // baseURL was not configured
+	hsts         string // the Strict-Transport-Security header, sent when secure
 	log          *slog.Logger
 	sessions     *scs.SessionManager
 	tokens       formTokens
@@ -67,7 +69,7 @@ type Server struct {
 // New returns the whole server.
 func New(o Options) Server {
 	h := &handler{
-		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, noBase: o.BaseURLUnset, log: o.Log,
+		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, noBase: o.BaseURLUnset, hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
 		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit, o.RateLimit),
 		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(), signInRoutes: signInRoutes(),
 		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),

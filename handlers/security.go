@@ -29,10 +29,20 @@ func (h *handler) secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
 		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		if h.secure() {
-			header.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+			header.Set("Strict-Transport-Security", h.hsts)
 		}
 		return next(c)
 	}
+}
+
+// strictTransport is the Strict-Transport-Security header: two years for this host, for its subdomains only if asked for,
+// since they may have services without TLS that are not ours.
+func strictTransport(subdomains bool) string {
+	const host = "max-age=63072000"
+	if subdomains {
+		return host + "; includeSubDomains"
+	}
+	return host
 }
 
 // secure is true when people reach the server over TLS.

@@ -130,3 +130,22 @@ func TestOfficeIsNotLockedOutByItsOwnSignIns(t *testing.T) {
 		}
 	}
 }
+
+func TestHSTSLeavesSubdomainsAloneUnlessAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		scheme     string
+		subdomains bool
+		want       string
+	}{
+		{"http", false, ""}, {"https", false, "max-age=63072000"}, {"https", true, "max-age=63072000; includeSubDomains"},
+	} {
+		s := newSiteWith(t, func(o *Options) {
+			o.BaseURL, o.HSTSSubdomains = &url.URL{Scheme: c.scheme, Host: "keys.example.com"}, c.subdomains
+		})
+		for _, path := range []string{"/sign-in", "/healthz", "/static/nothing", "/v1/api-keys"} {
+			if got := s.visitor().get(path).header.Get("Strict-Transport-Security"); got != c.want {
+				t.Errorf("%s over %s, subdomains %t: %q, want %q", path, c.scheme, c.subdomains, got, c.want)
+			}
+		}
+	}
+}

@@ -25,6 +25,7 @@ import (
 type config struct {
 	Addr           listenAddress  `env:"ADDR" envDefault:"127.0.0.1:8080" help:"where the server listens; port 0 takes a free one"`
 	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com (default: http:// and ADDR)"`
+	HSTSSubdomains bool           `env:"HSTS_INCLUDE_SUBDOMAINS" envDefault:"false" help:"true makes browsers use https for every subdomain of BASE_URL's host too; needs an https BASE_URL"`
 	DatabaseURL    databaseURL    `env:"DATABASE_URL" help:"PostgreSQL, like postgres://user:password@host/database (default: a private one in DATA_DIR)"`
 	Secrets        secretLines    `env:"MOONLATCH_SECRET_FILE" help:"a file with the secrets that sign session tokens and seal links into lists, one a line, the newest first (default: one in the database)"`
 	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
@@ -54,6 +55,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[[]netip.Prefix](): parseProxies,
 	reflect.TypeFor[requestRate]():    parseRate,
 	reflect.TypeFor[time.Duration]():  parseDelay,
+	reflect.TypeFor[bool]():           parseSwitch,
 	reflect.TypeFor[logFormat]():      parseLogFormat,
 	reflect.TypeFor[logLevel]():       parseLogLevel,
 	reflect.TypeFor[secretLines]():    readSecretFile,
@@ -62,6 +64,9 @@ var parsers = map[reflect.Type]env.ParserFunc{
 // readConfig reads the environment. Its errors name the variables, and never repeat a database's address.
 func readConfig(environment []string) (config, error) {
 	c, err := env.ParseAsWithOptions[config](env.Options{Environment: env.ToMap(environment), FuncMap: parsers})
+	if err == nil && c.HSTSSubdomains && (c.BaseURL == nil || c.BaseURL.Scheme != "https") {
+		return c, misused("HSTS_INCLUDE_SUBDOMAINS: needs a BASE_URL that begins with https://")
+	}
 	if err == nil {
 		return c, nil
 	}
@@ -163,6 +168,14 @@ func parseDelay(text string) (any, error) {
 		return nil, fmt.Errorf("%q is not a delay; write a time from 0s to 10m, like 5s", text)
 	}
 	return delay, nil
+}
+
+func parseSwitch(text string) (any, error) {
+	on, err := strconv.ParseBool(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a switch; write true or false", text)
+	}
+	return on, nil
 }
 
 func parseLogFormat(text string) (any, error) {

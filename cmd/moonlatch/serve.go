@@ -84,7 +84,7 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		defer stop()
 		handler := handlers.New(handlers.Options{
 			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: p.ready(s),
-			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, TrustedProxies: p.config.TrustedProxies,
+			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, HSTSSubdomains: p.config.HSTSSubdomains, TrustedProxies: p.config.TrustedProxies,
 			RateLimit: int(p.config.RateLimit), Log: p.log,
 		})
 		if metrics != nil {

@@ -44,6 +44,8 @@ func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
 		"BASE_URL=https://k/path":                          "BASE_URL: ",
 		"BASE_URL=https://k?q=1":                           "BASE_URL: ",
 		"BASE_URL=https://u:hunter2@k":                     "BASE_URL: ",
+		"HSTS_INCLUDE_SUBDOMAINS=perhaps":                  "HSTS_INCLUDE_SUBDOMAINS: ",
+		"HSTS_INCLUDE_SUBDOMAINS=true":                     "BASE_URL that begins with https://",
 		"TRUSTED_PROXIES=10.0.0.0/8,proxy":                 `TRUSTED_PROXIES: "proxy"`,
 		"TRUSTED_PROXIES=10.0.0.1/8":                       "10.0.0.0/8",
 		"LOG_FORMAT=xml":                                   "LOG_FORMAT: ",
