@@ -72,15 +72,16 @@ type document struct {
 	}
 	Paths      ordered[pathItem]
 	Components struct {
-		SecuritySchemes ordered[struct {
-			Type, Scheme, Description string
-		}] `yaml:"securitySchemes"`
-		Parameters map[string]parameter
-		Headers    map[string]header
-		Responses  map[string]response
-		Schemas    map[string]schema
+		SecuritySchemes ordered[securityScheme] `yaml:"securitySchemes"`
+		Alternatives    ordered[securityScheme] `yaml:"x-alternativeSecuritySchemes"`
+		Parameters      map[string]parameter
+		Headers         map[string]header
+		Responses       map[string]response
+		Schemas         map[string]schema
 	}
 }
+
+type securityScheme struct{ Type, Scheme, Description string }
 
 type pathItem struct {
 	Parameters                     []parameter
@@ -207,8 +208,10 @@ func refer[T any](components map[string]T, ref string, here T) T {
 
 func (d document) docs() views.APIDocs {
 	out := views.APIDocs{Title: d.Info.Title, Summary: d.Info.Summary, Intro: d.Info.Description}
-	for _, scheme := range d.Components.SecuritySchemes.all {
-		out.Ways = append(out.Ways, views.APIWay{Kind: scheme.Type + " " + scheme.Scheme, Text: scheme.Description})
+	for _, schemes := range []ordered[securityScheme]{d.Components.SecuritySchemes, d.Components.Alternatives} {
+		for _, scheme := range schemes.all {
+			out.Ways = append(out.Ways, views.APIWay{Kind: scheme.Type + " " + scheme.Scheme, Text: scheme.Description})
+		}
 	}
 	out.Codes = valuesOf(d.Components.Schemas["ErrorBody"].Properties.values["code"])
 	out.ErrorExample = inJSON(d.Components.Responses["BadRequest"].Content.values[echo.MIMEApplicationJSON].Example)
@@ -346,11 +349,12 @@ func (d document) whole(s schema) (_ schema, nullable bool) {
 	description := s.Description
 	s = refer(d.Components.Schemas, s.Ref, s)
 	for _, part := range s.OneOf {
-		if slices.Equal(part.Type, oneOrMore{"null"}) {
+		switch {
+		case slices.Equal(part.Type, oneOrMore{"null"}):
 			nullable = true
-			continue
+		case len(s.Properties.names) == 0: // else it describes all its alternatives
+			s, _ = d.whole(part)
 		}
-		s, _ = d.whole(part)
 	}
 	merged := s
 	for i, part := range s.AllOf {

@@ -282,7 +282,7 @@ func holdSecurity(t *testing.T, name string, r route, operation *openapi3.Operat
 	if said, _ := operation.Extensions["x-required-scope"].(string); said != scope {
 		t.Errorf("%s takes the scope %q, and not %q", name, scope, said)
 	}
-	var ways []string // nil: the document's three
+	var ways []string // nil: the document's default
 	if operation.Security != nil {
 		ways = []string{}
 		for _, way := range *operation.Security {

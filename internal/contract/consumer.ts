@@ -21,7 +21,7 @@ export async function deploy(): Promise<string> {
 
 export async function letIn(key: string, ip: string): Promise<number | undefined> {
   const { data } = await verifyApiKey({ ...address, body: { key, ip, scopes: ['read:chat'] }, throwOnError: true })
-  if (!data.valid || data.key === null) return undefined
+  if (!data.valid) return undefined // from here on there is a key, and the compiler knows it
   const until: string = data.key.expiresAt
   console.log(until)
   return data.key.biasProfile?.categories.find((category) => category.enabled && category.action === 'block')?.threshold
