@@ -90,7 +90,7 @@ func New(o Options) Server {
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.GET(iconPath, icon)
 	if !o.MetricsApart {
-		e.GET(metricsPath, echo.WrapHandler(h.metrics))
+		e.GET(metricsPath, echo.WrapHandler(privateOnly(h.metrics)))
 	}
 	for _, r := range slices.Concat(routes, apiRoutes) {
 		handle := h.enforce(r.policy, func(c echo.Context) error { return r.handle(h, c) })

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,9 +36,29 @@ func newMetrics(verifier *verify.Verifier, pools func() []keyring.Pool, skew fun
 	m.signInsRefused = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "moonlatch_sign_ins_refused_total", Help: "Requests for signing in that were refused before any work, by reason: network (too many from one) or busy (too many at once).",
 	}, []string{"reason"})
+	for _, reason := range []string{"network", "busy"} {
+		m.signInsRefused.WithLabelValues(reason) // a rate needs the 0 before the first refusal
+	}
 	registry.MustRegister(m.took, m.signInsRefused, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		readings{verifier, pools, skew})
 	return m
+}
+
+// forwardedBy are the headers by which a proxy says that a request is another client's.
+var forwardedBy = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Via"}
+
+// privateOnly refuses with 403 a request from a public address and one that a proxy forwards, so that what is open to the
+// internet does not show the metrics.
+func privateOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, err := readAddress(r.RemoteAddr)
+		private := err == nil && (peer.IsLoopback() || peer.IsPrivate() || peer.IsLinkLocalUnicast())
+		if !private || slices.ContainsFunc(forwardedBy, func(name string) bool { return len(r.Header.Values(name)) > 0 }) {
+			http.Error(w, "metrics are served to loopback and private addresses only, and not through a proxy; METRICS_ADDR serves them at another address", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // measure notes how long a request took and what became of it.

@@ -31,7 +31,7 @@ type config struct {
 	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
 	PGBinDir       string         `env:"PG_BINDIR" help:"the folder of the private PostgreSQL's programs (default: the machine's, else those of the npm package)"`
 	TrustedProxies []netip.Prefix `env:"TRUSTED_PROXIES" help:"proxies whose X-Forwarded-For is believed, like 10.0.0.0/8,192.0.2.7 (default: none)"`
-	MetricsAddr    listenAddress  `env:"METRICS_ADDR" help:"where /metrics is served alone, like 127.0.0.1:9090 (default: with everything else, at ADDR, for all who can reach it)"`
+	MetricsAddr    listenAddress  `env:"METRICS_ADDR" help:"where /metrics is served alone, like 127.0.0.1:9090 (default: at ADDR, for loopback and private addresses, not through a proxy)"`
 	RateLimit      requestRate    `env:"RATE_LIMIT" envDefault:"600" help:"requests a minute that each program may send to /v1; questions about keys are not counted"`
 	ShutdownDelay  time.Duration  `env:"SHUTDOWN_DELAY" envDefault:"5s" help:"how long a server that was told to stop still accepts requests, while /readyz answers 503, like 10s; 0s to 10m"`
 	LogFormat      logFormat      `env:"LOG_FORMAT" envDefault:"text" help:"text or json; the log goes to standard error"`
