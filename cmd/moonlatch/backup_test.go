@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 // shell runs commands of the guide in a folder, with a moonlatch of ours.
 func shell(t *testing.T, dir, script string, env ...string) string {
 	t.Helper()
-	run := exec.CommandContext(t.Context(), "sh", "-eu", "-c", script)
+	run := exec.CommandContext(t.Context(), "sh", "-e", "-c", script) // without -u, as people's shells are
 	run.Dir, run.Env = dir, append(os.Environ(), env...)
 	out, err := run.CombinedOutput()
 	if err != nil {
@@ -127,4 +128,104 @@ func TestFolderIsCopied(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(data + ".backup") })
 	createUser(t, env, "Acme", "ben@acme.test", "admin")
 	moonlatch(t, []string{"DATA_DIR=" + data + ".backup"}, "", "audit", "verify").expect(t, exitDone, "Acme: 2 events, the chain holds.")
+}
+
+// TestFolderIsCopiedOnce refuses to copy into an earlier copy, which cp would do one level deeper or over its files.
+func TestFolderIsCopiedOnce(t *testing.T) {
+	dir := t.TempDir()
+	for name, path := range map[string]string{"plain": dir + "/plain", "slash": dir + "/slash/"} {
+		if err := os.MkdirAll(filepath.Join(path, "base"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		again := exec.CommandContext(t.Context(), "sh", "-c", commands(t, "Back up")[1])
+		again.Env = append(os.Environ(), "DATA_DIR="+path)
+		shell(t, dir, commands(t, "Back up")[1], "DATA_DIR="+path)
+		if !exists(filepath.Join(dir, name+".backup", "base")) {
+			t.Errorf("%s: nothing was copied", name)
+		}
+		if out, err := again.CombinedOutput(); err == nil || exists(filepath.Join(dir, name+".backup", name)) {
+			t.Errorf("%s: copied over the first copy: %s", name, out)
+		}
+	}
+}
+
+// TestGuidesCommandsNeedTheirVariables runs each block of the guide as it stands, with none of its variables set: it names the
+// one that it lacks, and runs no program.
+func TestGuidesCommandsNeedTheirVariables(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, heading := range []string{"The secret", "Back up", "Restore"} {
+		for _, block := range commands(t, heading) {
+			tried++
+			if !strings.Contains(block, "$") {
+				continue
+			}
+			programs, dir := t.TempDir(), t.TempDir()
+			for _, program := range []string{"pg_dump", "pg_restore", "moonlatch", "mkdir", "cp"} {
+				if err := os.WriteFile(filepath.Join(programs, program), []byte("#!/bin/sh\n: > ran\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			run := exec.CommandContext(t.Context(), "sh", "-c", block)
+			run.Dir, run.Env = dir, []string{"PATH=" + programs}
+			out, err := run.CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "DATABASE_URL: ") && !strings.Contains(string(out), "RESTORED_URL: ") && !strings.Contains(string(out), "DATA_DIR: ") {
+				t.Errorf("%s: %v\n%s%s", heading, err, block, out)
+			}
+			if exists(filepath.Join(dir, "ran")) {
+				t.Errorf("%s: a program ran without its variable:\n%s", heading, block)
+			}
+		}
+	}
+	if blocks := strings.Count(string(text), "```sh\n"); tried != blocks {
+		t.Errorf("the guide has %d blocks of commands, and %d are run", blocks, tried)
+	}
+}
+
+// TestGuidesSecretIsTaken reads the file that the guide's command makes.
+func TestGuidesSecretIsTaken(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("no openssl on this machine: making a secret with it is not tried here")
+	}
+	dir := t.TempDir()
+	shell(t, dir, commands(t, "The secret")[0])
+	if _, err := readSecretFile(filepath.Join(dir, "moonlatch.secret")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestGuideNamesCommandsThatExist looks for each command and flag in the program's own help.
+func TestGuideNamesCommandsThatExist(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("`moonlatch ([^`]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(found) < 4 {
+		t.Fatalf("the guide names %d commands", len(found))
+	}
+	for _, command := range found {
+		words := strings.Fields(command[1])
+		var path, flags []string
+		for _, word := range words {
+			switch {
+			case strings.HasPrefix(word, "--"):
+				flags = append(flags, word)
+			case len(flags) == 0 && word != "…":
+				path = append(path, word)
+			}
+		}
+		help := moonlatch(t, nil, "", append(path, "--help")...).expect(t, exitDone, "").stdout
+		if len(path) > 0 && !strings.Contains(help, "moonlatch "+strings.Join(path, " ")) {
+			t.Errorf("there is no %q", command[1])
+		}
+		for _, flag := range flags {
+			if !strings.Contains(help, flag) {
+				t.Errorf("%q: there is no %s", command[1], flag)
+			}
+		}
+	}
 }
