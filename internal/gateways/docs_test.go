@@ -1,6 +1,8 @@
 package gateways_test
 
 import (
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -49,21 +51,33 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 	var static struct {
 		EntryPoints map[string]struct {
 			Address          string
-			ForwardedHeaders struct{ Insecure bool } `yaml:"forwardedHeaders"`
-			HTTP             struct {
-				AliasHeadersStrategy string `yaml:"aliasHeadersStrategy"`
+			ForwardedHeaders struct {
+				Insecure   bool
+				Connection []string
+			} `yaml:"forwardedHeaders"`
+			HTTP struct {
+				AliasHeadersStrategy string          `yaml:"aliasHeadersStrategy"`
+				SanitizePath         bool            `yaml:"sanitizePath"`
+				EncodedCharacters    map[string]bool `yaml:"encodedCharacters"`
 			} `yaml:"http"`
 		} `yaml:"entryPoints"`
 		Providers struct{ File struct{ Filename string } }
 	}
 	read(t, "traefik.yml", &static)
-	if web := static.EntryPoints["web"]; static.Providers.File.Filename != "/etc/traefik/traefik-dynamic.yml" || web.ForwardedHeaders.Insecure || web.HTTP.AliasHeadersStrategy != "delete" {
+	if web := static.EntryPoints["web"]; static.Providers.File.Filename != "/etc/traefik/traefik-dynamic.yml" || web.ForwardedHeaders.Insecure ||
+		len(web.ForwardedHeaders.Connection) > 0 || !web.HTTP.SanitizePath || web.HTTP.AliasHeadersStrategy != "delete" {
 		t.Errorf("%+v", static)
+	}
+	for _, character := range strings.Fields("Slash BackSlash NullCharacter Semicolon Percent QuestionMark Hash") {
+		if allowed, said := static.EntryPoints["web"].HTTP.EncodedCharacters["allowEncoded"+character]; allowed || !said {
+			t.Errorf("the code of %s is not refused in so many words", character)
+		}
 	}
 	var dynamic struct {
 		HTTP struct {
 			Routers map[string]struct {
 				Rule, Service string
+				Priority      int
 				EntryPoints   []string `yaml:"entryPoints"`
 				Middlewares   []string
 			}
@@ -76,7 +90,15 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 				} `yaml:"forwardAuth"`
 				Headers struct {
 					CustomRequestHeaders map[string]string `yaml:"customRequestHeaders"`
+					AllowOrigins         []string          `yaml:"accessControlAllowOriginList"`
+					AllowMethods         []string          `yaml:"accessControlAllowMethods"`
+					AllowHeaders         []string          `yaml:"accessControlAllowHeaders"`
+					AddVaryHeader        bool              `yaml:"addVaryHeader"`
 				}
+				IPAllowList struct {
+					SourceRange      []string `yaml:"sourceRange"`
+					RejectStatusCode int      `yaml:"rejectStatusCode"`
+				} `yaml:"ipAllowList"`
 			}
 			Services map[string]struct {
 				LoadBalancer struct{ Servers []struct{ URL string } } `yaml:"loadBalancer"`
@@ -88,19 +110,45 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 		if _, found := static.EntryPoints[router.EntryPoints[0]]; !found || len(dynamic.HTTP.Services[router.Service].LoadBalancer.Servers) == 0 {
 			t.Errorf("%s leads from or to nowhere", name)
 		}
-		if len(router.Middlewares) != 2 || router.Middlewares[1] != "drop-the-key" {
-			t.Fatalf("%s has the middlewares %v", name, router.Middlewares)
-		}
-		first, asks := dynamic.HTTP.Middlewares[router.Middlewares[0]], name != "status"
-		if asks != (first.ForwardAuth != nil) {
-			t.Errorf("%s asks: %v", name, !asks)
-		}
-		for _, header := range names {
-			if _, removed := first.Headers.CustomRequestHeaders[header]; !asks && !removed {
-				t.Errorf("%s lets %s through", name, header)
+		if name == "refused" {
+			if !slices.Equal(router.Middlewares, []string{"refuse"}) || dynamic.HTTP.Middlewares["refuse"].IPAllowList.RejectStatusCode != http.StatusBadRequest {
+				t.Errorf("%s has the middlewares %v", name, router.Middlewares)
 			}
+			continue
+		}
+		if router.Priority >= dynamic.HTTP.Routers["refused"].Priority || name != "api" && router.Priority <= dynamic.HTTP.Routers["api"].Priority {
+			t.Errorf("%s has the priority %d", name, router.Priority)
+		}
+		want := []string{"cors", "drop-what-is-forged", "drop-the-key"}
+		if name != "status" {
+			want = slices.Insert(want, 2, map[string]string{"admin": "may-configure", "api": "may-read"}[name])
+		}
+		if !slices.Equal(router.Middlewares, want) {
+			t.Errorf("%s has the middlewares %v", name, router.Middlewares)
 		}
 	}
+	forged := dynamic.HTTP.Middlewares["drop-what-is-forged"].Headers.CustomRequestHeaders
+	for _, header := range append(slices.Clone(names), "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Forwarded-Prefix", "Forwarded") {
+		if _, removed := forged[header]; !removed {
+			t.Errorf("%s is let through", header)
+		}
+	}
+	cors := dynamic.HTTP.Middlewares["cors"].Headers
+	if !slices.Equal(cors.AllowOrigins, []string{"https://app.example.com"}) || !slices.Contains(cors.AllowMethods, "POST") || !slices.Contains(cors.AllowHeaders, "Authorization") || !cors.AddVaryHeader {
+		t.Errorf("a preflight is answered with %+v", cors)
+	}
+	holdsPaths(t, "traefik", quoted(t, dynamic.HTTP.Routers["refused"].Rule, "!PathRegexp(`", "`)"), func(path string) (string, bool) {
+		decoded, err := url.PathUnescape(path)
+		if err != nil || strings.Contains(path, "#") {
+			return "", false // Go's server refuses it
+		}
+		for _, code := range strings.Fields("%2f %5c %00 %3b %25 %3f %23") {
+			if strings.Contains(strings.ToLower(path), code) {
+				return "", false // encodedCharacters
+			}
+		}
+		return decoded, true
+	})
 	for name, middleware := range dynamic.HTTP.Middlewares {
 		for header, value := range middleware.Headers.CustomRequestHeaders {
 			if value != "" {
@@ -120,6 +168,45 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 			if !ours.MatchString(header) {
 				t.Errorf("%s lets %s through", name, header)
 			}
+		}
+	}
+}
+
+// quoted returns what stands between two marks of a text.
+func quoted(t *testing.T, text, before, after string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, before)
+	out, _, ended := strings.Cut(rest, after)
+	if !found || !ended {
+		t.Fatalf("%.60q has no %s…%s", text, before, after)
+	}
+	return out
+}
+
+// unreserved matches a path without any code but those of letters, digits, "-", ".", "_" and "~".
+var unreserved = regexp.MustCompile(`^(?i:[^%]|%(?:2[DE]|3[0-9]|[46][1-9A-F]|5[0-9AF]|7[0-9AE]))*$`)
+
+// holdsPaths holds a file's expression for paths to the hostile ones, and to those that must pass. seen returns the path as the
+// gateway matches it, and false where the gateway refuses it before.
+func holdsPaths(t *testing.T, gateway, expression string, seen func(string) (string, bool)) {
+	t.Helper()
+	allowed, err := regexp.Compile(expression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range hostile {
+		if !strings.HasPrefix(target, "/") {
+			continue // http://… is a host and a path, and the others are no path
+		}
+		path, passes := seen(target)
+		rewritten := path != target && unreserved.MatchString(target) // the API gets what was matched
+		if passes && allowed.MatchString(path) && !rewritten {
+			t.Errorf("%s takes %q", gateway, target)
+		}
+	}
+	for _, target := range []string{"/", "/chat/", "/chat/a.b", "/chat/..a", "/.well-known/x", "/chat/caf%C3%A9%20%E2%82%AC", "/chat/~a_b-c!$&'()*+,=:@", "/statuses", "/chat/" + strings.Repeat("a.b/", 500)} {
+		if path, passes := seen(target); !passes || !allowed.MatchString(path) {
+			t.Errorf("%s refuses %.80q", gateway, target)
 		}
 	}
 }
@@ -162,15 +249,15 @@ func keys(of any) []string {
 
 // envoyWords are the keys that envoy.yaml uses, each of which stands in the API of Envoy 1.40 or is a name of our own.
 var envoyWords = strings.Fields(`
-	@type address allowed_client_headers allowed_headers allowed_upstream_headers authorization_response clusters cluster cluster_name code
-	common_http_protocol_options comparison connect_timeout default_value disabled domains endpoint endpoints exact explicit_http_config
-	failure_mode_allow filter filter_chains filters header headers_to_add headers_with_underscores_action http_filters http_protocol_options
-	http_service idle_timeout key lb_endpoints listeners load_assignment local_reply_config mappers match merge_slashes mutations name
+	@type address allow_headers allow_methods allow_origin_string_match allowed_client_headers allowed_headers allowed_upstream_headers authorization_response clusters cluster cluster_name code
+	common_http_protocol_options comparison connect_timeout default_value direct_response disabled domains endpoint endpoints exact explicit_http_config
+	failure_mode_allow filter filter_chains filters header headers headers_to_add headers_with_underscores_action http_filters http_protocol_options
+	http_service idle_timeout invert_match key layered_runtime layers lb_endpoints listeners load_assignment local_reply_config mappers match merge_slashes mutations name
 	normalize_path op path path_prefix path_separated_prefix path_with_escaped_slashes_action patterns port_value prefix regex remove safe_regex
 	request_headers_to_remove request_mutations route route_config routes runtime_key server_uri socket_address stat_prefix static_resources
-	status_code_filter status_on_error timeout transport_api_version type typed_config typed_extension_protocol_options
-	typed_per_filter_config uri use_remote_address value virtual_hosts
-	may-read may-configure envoy.extensions.upstreams.http.v3.HttpProtocolOptions`)
+	static_layer status status_code_filter status_on_error string_match timeout transport_api_version type typed_config typed_extension_protocol_options
+	typed_per_filter_config upgrade_configs upgrade_type uri use_remote_address value virtual_hosts
+	may-read may-configure envoy.filters.http.cors re2.max_program_size.error_level re2.max_program_size.warn_level envoy.extensions.upstreams.http.v3.HttpProtocolOptions`)
 
 // TestEnvoyAsksOnEveryRoute reads what Debian has no program for.
 func TestEnvoyAsksOnEveryRoute(t *testing.T) {
@@ -183,17 +270,19 @@ func TestEnvoyAsksOnEveryRoute(t *testing.T) {
 	}
 	manager := envoy.at("static_resources").list("listeners")[0].list("filter_chains")[0].list("filters")[0].at("typed_config")
 	filters := manager.list("http_filters")
-	if len(filters) != 4 || filters[0]["name"] != "drop-what-is-forged" || filters[3]["name"] != "envoy.filters.http.router" {
+	if len(filters) != 5 || filters[0]["name"] != "envoy.filters.http.cors" || filters[1]["name"] != "drop-what-is-forged" || filters[4]["name"] != "envoy.filters.http.router" {
 		t.Fatalf("the filters are %v", filters)
 	}
 	var removed []string
-	for _, mutation := range filters[0].at("typed_config", "mutations").list("request_mutations") {
+	for _, mutation := range filters[1].at("typed_config", "mutations").list("request_mutations") {
 		removed = append(removed, mutation["remove"].(string))
 	}
-	if want := strings.Split(strings.ToLower(strings.Join(names, " ")), " "); !slices.Equal(removed, want) {
-		t.Errorf("it removes %v", removed)
+	for _, header := range append(slices.Clone(names), "X-Original-Url", "X-Original-Uri", "X-Original-Host", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Host", "X-Real-Ip", "Forwarded") {
+		if !slices.Contains(removed, strings.ToLower(header)) {
+			t.Errorf("%s is let through", header)
+		}
 	}
-	for _, filter := range filters[1:3] {
+	for _, filter := range filters[2:4] {
 		ask := filter.at("typed_config")
 		if prefix, _ := ask.at("http_service")["path_prefix"].(string); !strings.HasPrefix(prefix, "/v1/forward-auth?scope=") || !strings.HasSuffix(prefix, "&original=") {
 			t.Errorf("%v asks %q", filter["name"], prefix)
@@ -205,9 +294,29 @@ func TestEnvoyAsksOnEveryRoute(t *testing.T) {
 	if manager["use_remote_address"] != true || manager.at("common_http_protocol_options")["headers_with_underscores_action"] != "DROP_HEADER" {
 		t.Error("a client can forge its address, or headers with underscores")
 	}
-	for _, route := range manager.at("route_config").list("virtual_hosts")[0].list("routes") {
+	if manager["normalize_path"] != true || manager["merge_slashes"] != true || manager["path_with_escaped_slashes_action"] != "REJECT_REQUEST" {
+		t.Error("a path can be written in two ways")
+	}
+	if upgrades := manager.list("upgrade_configs"); len(upgrades) != 1 || upgrades[0]["upgrade_type"] != "websocket" {
+		t.Errorf("it upgrades %v", upgrades)
+	}
+	host := manager.at("route_config").list("virtual_hosts")[0]
+	cors := host.at("typed_per_filter_config", "envoy.filters.http.cors")
+	if origins := cors.list("allow_origin_string_match"); len(origins) != 1 || origins[0]["exact"] != "https://app.example.com" ||
+		!strings.Contains(cors["allow_methods"].(string), "POST") || !strings.Contains(cors["allow_headers"].(string), "Authorization") {
+		t.Errorf("a preflight is answered with %v", cors)
+	}
+	routes := host.list("routes")
+	path := routes[0].at("match").list("headers")[0]
+	if path["name"] != ":path" || path["invert_match"] != true || routes[0].at("direct_response")["status"] != http.StatusBadRequest {
+		t.Fatalf("the first route is %v", routes[0])
+	}
+	// Envoy matches the whole value.
+	holdsPaths(t, "envoy", "^(?:"+path.at("string_match", "safe_regex")["regex"].(string)+")$", func(path string) (string, bool) { return path, true })
+	for _, route := range routes {
 		skipped := len(route.at("typed_per_filter_config"))
-		if open := route.at("match")["path"] == "/status"; skipped != map[bool]int{true: 2, false: 1}[open] {
+		open := route.at("match")["path"] == "/status" || route["direct_response"] != nil // the API is not asked
+		if skipped != map[bool]int{true: 2, false: 1}[open] || (route["direct_response"] == nil) == (route["route"] == nil) {
 			t.Errorf("the route %v leaves out %d questions", route["match"], skipped)
 		}
 	}
