@@ -24,7 +24,7 @@ import (
 // config is everything that can be configured. The help of each variable is what --help prints.
 type config struct {
 	Addr           listenAddress  `env:"ADDR" envDefault:"127.0.0.1:8080" help:"where the server listens; port 0 takes a free one"`
-	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com (default: http:// and ADDR)"`
+	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com, without a sub-path (default: http:// and ADDR)"`
 	HSTSSubdomains bool           `env:"HSTS_INCLUDE_SUBDOMAINS" envDefault:"false" help:"true makes browsers use https for every subdomain of BASE_URL's host too; needs an https BASE_URL"`
 	DatabaseURL    databaseURL    `env:"DATABASE_URL" help:"PostgreSQL, like postgres://user:password@host/database (default: a private one in DATA_DIR)"`
 	Secrets        secretLines    `env:"MOONLATCH_SECRET_FILE" help:"a file with the secrets that sign session tokens and seal links into lists, one a line, the newest first (default: one in the database)"`
@@ -139,8 +139,11 @@ func parseAddress(text string) (any, error) {
 func parseBaseURL(text string) (any, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("write the scheme and the host and nothing else, like https://keys.example.com")
+	}
+	if strings.Trim(u.Path, "/") != "" {
+		return nil, fmt.Errorf("Moonlatch can't be served under a sub-path; give it a host of its own, like https://keys.example.com, instead of the path %s", u.Path)
 	}
 	return url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
