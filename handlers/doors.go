@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,18 +17,20 @@ import (
 // cookie; programs show a credential with every request; gateways ask so often that nothing stands there that their
 // question does not take; machines fetch files and probe.
 func (h *handler) makeDoors() doors {
-	everywhere := []echo.MiddlewareFunc{
+	first := []echo.MiddlewareFunc{
 		receive,
 		limitTime,
 		ownRequestID,
 		middleware.RequestID(),
-		h.logRequests(),
+	}
+	after := []echo.MiddlewareFunc{
 		middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
 		h.secureHeaders,
 		middleware.GzipWithConfig(middleware.GzipConfig{Skipper: notWorthCompressing, MinLength: 1024}),
 	}
+	everywhere := slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelInfo)}, after)
 	return doors{
-		machines: slices.Concat(everywhere, []echo.MiddlewareFunc{refuseBrokenText}),
+		machines: slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelDebug)}, after, []echo.MiddlewareFunc{refuseBrokenText}),
 		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
 			h.limitSignIns, // before the first query
 			h.loadCookie,   // before what refuses, so that a refusal has the viewer's page around it

@@ -173,14 +173,18 @@ func (h *handler) logPanic(c echo.Context, err error, stack []byte) error {
 	return err
 }
 
-// logRequests writes one line a request. The route's pattern stands for the path, since a path can hold a one-time
+// logRequests writes one line a request: at the level if its status is 2xx or 3xx, else at info. The route's pattern stands for the path, since a path can hold a one-time
 // token and a query what somebody pasted.
-func (h *handler) logRequests() echo.MiddlewareFunc {
+func (h *handler) logRequests(success slog.Level) echo.MiddlewareFunc {
 	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
 		HandleError: true,
 		LogMethod:   true, LogRoutePath: true, LogStatus: true, LogLatency: true, LogRemoteIP: true, LogRequestID: true,
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
-			h.log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
+			level := success
+			if v.Status >= http.StatusBadRequest {
+				level = slog.LevelInfo
+			}
+			h.log.LogAttrs(c.Request().Context(), level, "request",
 				slog.String("method", v.Method[:min(len(v.Method), 20)]), slog.String("route", v.RoutePath), slog.Int("status", v.Status),
 				slog.Duration("took", v.Latency), slog.String("address", v.RemoteIP), slog.String("request", v.RequestID))
 			return nil

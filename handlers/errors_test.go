@@ -1,16 +1,20 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -167,4 +171,48 @@ func parsed(t *testing.T, folder string) (out []*ast.File) {
 		out = append(out, parsed)
 	}
 	return out
+}
+
+func TestProbesAndFilesAreLoggedAtDebugUnlessTheyFail(t *testing.T) {
+	var log logBook
+	ready := error(nil)
+	s := newSiteWith(t, func(o *Options) {
+		o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		o.Ready = func(context.Context) error { return ready }
+	})
+	v := s.visitor()
+	level := func(path string, status int) string {
+		t.Helper()
+		read := func() string {
+			log.Lock()
+			defer log.Unlock()
+			return log.String()
+		}
+		before := len(read())
+		if got := v.get(path); got.status != status {
+			t.Errorf("%s: %d, want %d", path, got.status, status)
+		}
+		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) { // the line may come after the answer
+			for line := range strings.Lines(read()[before:]) {
+				if strings.Contains(line, "msg=request ") {
+					_, rest, _ := strings.Cut(line, "level=")
+					level, _, _ := strings.Cut(rest, " ")
+					return level
+				}
+			}
+		}
+		return "nothing"
+	}
+	file := regexp.MustCompile(`/static/[^"]+`).FindString(v.get("/sign-in").body)
+	for path, status := range map[string]int{"/healthz": 200, "/readyz": 200, "/metrics": 200, "/favicon.ico": 302, file: 200} {
+		if got := level(path, status); got != "DEBUG" {
+			t.Errorf("%s is logged at %s", path, got)
+		}
+	}
+	ready = errors.New("no")
+	for path, status := range map[string]int{"/readyz": 503, "/static/missing": 404, "/sign-in": 200, "/v1/api-keys": 401} {
+		if got := level(path, status); got != "INFO" {
+			t.Errorf("%s is logged at %s", path, got)
+		}
+	}
 }
