@@ -75,6 +75,8 @@ func tidy(err error) error {
 	switch {
 	case errors.Is(err, ErrUnavailable): // it has its meaning already
 		return err
+	case isSetUpFault(err):
+		return err
 	case errors.Is(err, sql.ErrNoRows):
 		return ErrNotFound
 	case errors.As(err, &pqErr):
@@ -83,6 +85,11 @@ func tidy(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
+}
+
+func isSetUpFault(err error) bool {
+	_, ok := errors.AsType[*setUpFault](err)
+	return ok
 }
 
 // tidyAnswer judges an error that the database itself sent.

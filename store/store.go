@@ -130,7 +130,7 @@ func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
 		return 0, err
 	}
 	results, err := provider.Up(ctx)
-	return len(results), tidy(err)
+	return len(results), tidy(explain(err))
 }
 
 // connect opens a pool of so many connections at most. A limit bounds every statement, lock and read from the network; 0 means no bound.

@@ -1,0 +1,85 @@
+package store_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/moonlatch/moonlatch/store"
+	"github.com/moonlatch/moonlatch/store/storetest"
+)
+
+// postgresThatSays listens as a PostgreSQL does, answers the first message of each connection, and closes it.
+func postgresThatSays(t *testing.T, answer []byte) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_, _ = conn.Write(answer)
+			_ = conn.Close()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func refusal(code, message string) []byte {
+	fields := fmt.Sprintf("SFATAL\x00C%s\x00M%s\x00\x00", code, message)
+	return append(binary.BigEndian.AppendUint32([]byte("E"), uint32(4+len(fields))), fields...)
+}
+
+func TestAFaultOfTheConfigurationNamesItsFix(t *testing.T) {
+	for says, c := range map[string]struct {
+		answer []byte
+		query  string
+	}{
+		"?sslmode=disable":   {[]byte("N"), ""},
+		"password":           {refusal("28P01", "password authentication failed"), "?sslmode=disable"},
+		"pg_hba.conf":        {refusal("28000", "no entry"), "?sslmode=disable"},
+		"no such database":   {refusal("3D000", "database x does not exist"), "?sslmode=disable"},
+		"lacks a permission": {refusal("42501", "permission denied"), "?sslmode=disable"},
+	} {
+		err := store.Probe(t.Context(), "postgres://u:hunter2@"+postgresThatSays(t, c.answer)+"/x"+c.query)
+		if err == nil || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	starting := postgresThatSays(t, refusal("57P03", "the database system is starting up"))
+	if err := store.Probe(t.Context(), "postgres://u@"+starting+"/x?sslmode=disable"); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("one that starts: %v", err)
+	}
+}
+
+func TestARealDatabaseThatIsMissingIsNamed(t *testing.T) {
+	u, err := url.Parse(storetest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/there_is_none"
+	if err := store.Probe(t.Context(), u.String()); err == nil || !strings.Contains(err.Error(), "no such database") || !strings.Contains(err.Error(), "there_is_none") {
+		t.Error(err)
+	}
+}
+
+func TestAnUnknownHostIsNoReasonToWait(t *testing.T) {
+	unknown := &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "db.invalid", IsNotFound: true}}
+	if err := store.Explain(unknown); errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), `no host "db.invalid"`) {
+		t.Error(err)
+	}
+	later := &net.OpError{Op: "dial", Err: &net.DNSError{Err: "server misbehaving", Name: "db.invalid", IsTemporary: true}}
+	if err := store.Explain(later); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("a resolver that fails: %v", err)
+	}
+}
