@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -35,9 +37,20 @@ func (p *program) startDatabase(ctx context.Context) (database, error) {
 	}
 	server, err := pgembed.Open(ctx, pgembed.Options{Dir: p.embeddedDir(), BinDir: p.config.PGBinDir, Log: p.log})
 	if err != nil {
-		return database{}, err
+		return database{}, p.withoutURL(err)
 	}
 	return database{server.URL(), server}, nil
+}
+
+// withoutURL adds to an error of the embedded PostgreSQL that DATABASE_URL may be what is missing, unless there is data in
+// DATA_DIR already.
+func (p *program) withoutURL(err error) error {
+	_, missing := os.Stat(filepath.Join(p.embeddedDir(), "cluster"))
+	if missing == nil || errors.Is(err, pgembed.ErrInUse) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("DATABASE_URL is not set, and a private PostgreSQL can't be started in DATA_DIR (%s): %w; set DATABASE_URL, or DATA_DIR to a folder that can be written to",
+		p.config.DataDir, err)
 }
 
 // findDatabase is startDatabase for a command that may run beside a server: it uses the server's database, and does not
@@ -47,8 +60,11 @@ func (p *program) findDatabase(ctx context.Context) (database, error) {
 		return database{url: url}, store.Probe(ctx, url)
 	}
 	url, err := pgembed.Attach(p.embeddedDir())
-	if !errors.Is(err, pgembed.ErrNotRunning) {
-		return database{url: url}, err
+	if err != nil && !errors.Is(err, pgembed.ErrNotRunning) {
+		return database{}, p.withoutURL(err)
+	}
+	if err == nil {
+		return database{url: url}, nil
 	}
 	db, err := p.startDatabase(ctx)
 	if errors.Is(err, pgembed.ErrInUse) { // a server was just starting
