@@ -113,6 +113,15 @@ func (c config) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// announcer is the log for what must reach the operator whatever LOG_LEVEL is, when the log is JSON; else nil, and it is
+// printed.
+func (c config) announcer(w io.Writer) *slog.Logger {
+	if c.LogFormat != "json" {
+		return nil
+	}
+	return slog.New(slog.NewJSONHandler(w, nil))
+}
+
 // baseURL is where people reach a server that listens at the address.
 func (c config) baseURL(listening string) *url.URL {
 	if c.BaseURL != nil {

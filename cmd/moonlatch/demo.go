@@ -32,13 +32,24 @@ func (p *program) fill(ctx context.Context, s *store.Store, base *url.URL) error
 	if len(accounts) == 0 {
 		return err
 	}
+	if p.announce != nil {
+		for _, a := range accounts {
+			p.announce.Info("demonstration account; the password is shown this once", "url", base.String(), "role", a.Role, "email", a.Email, "password", a.Password)
+		}
+		return withoutCause(err)
+	}
 	lines := []string{fmt.Sprintf("%s, a demonstration. Sign in at %s", demo.Organisation, base), ""}
 	for _, a := range accounts {
 		lines = append(lines, fmt.Sprintf("%-8s %-24s %s", a.Role, a.Email, a.Password))
 	}
 	p.box(append(lines, "", "These passwords are shown this once and stored nowhere.")...)
+	return withoutCause(err)
+}
+
+// withoutCause keeps a failure to fill a failure also when it was told to stop: what is missing stays missing.
+func withoutCause(err error) error {
 	if err != nil {
-		return errors.New(err.Error()) // also when it was told to stop: what is missing stays missing
+		return errors.New(err.Error())
 	}
 	return nil
 }

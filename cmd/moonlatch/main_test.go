@@ -87,7 +87,7 @@ type server struct {
 	ended          chan int
 }
 
-var listening = regexp.MustCompile(`listens on (\S+):`)
+var listening = regexp.MustCompile(`(?:listens on |"listening","address":")(\S+?)(?:: open|",)`)
 
 func serve(t *testing.T, env []string, args ...string) *server {
 	t.Helper()
@@ -98,7 +98,7 @@ func serve(t *testing.T, env []string, args ...string) *server {
 	}()
 	t.Cleanup(func() { s.wait(t) })
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if found := listening.FindStringSubmatch(s.stdout.String()); found != nil {
+		if found := listening.FindStringSubmatch(s.stdout.String() + s.stderr.String()); found != nil {
 			s.address = found[1]
 			return s
 		}

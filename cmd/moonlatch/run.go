@@ -41,11 +41,25 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(stderr, "moonlatch: "+oneLine(err))
+	if p.announce = (config{LogFormat: logFormat(variable(env, "LOG_FORMAT"))}).announcer(stderr); p.announce != nil {
+		p.announce.Error("moonlatch failed", "error", oneLine(err))
+	} else {
+		fmt.Fprintln(stderr, "moonlatch: "+oneLine(err))
+	}
 	if errors.As(err, &usageError{}) || input.ProblemsIn(err) != nil {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// variable is the value of a variable in an environment, "" when it is not set.
+func variable(environment []string, name string) (value string) {
+	for _, pair := range environment {
+		if key, v, _ := strings.Cut(pair, "="); key == name {
+			value = v
+		}
+	}
+	return value
 }
 
 // program is one run.
@@ -55,7 +69,8 @@ type program struct {
 	env            []string
 	config         config
 	log            *slog.Logger
-	stopping       atomic.Bool // serve was told to stop
+	announce       *slog.Logger // set by serve when the log is JSON: for what is printed otherwise
+	stopping       atomic.Bool  // serve was told to stop
 }
 
 func (p *program) commands() *cli.Command {

@@ -35,6 +35,7 @@ func (p *program) serveCommand() *cli.Command {
 		Description: "Configuration comes from the environment:\n\n" + configHelp(),
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "demo", Usage: "fill an empty database with a demonstration organisation"}},
 		Action: p.configured(func(ctx context.Context, c *cli.Command) error {
+			p.announce = p.config.announcer(p.stderr)
 			err := p.serve(ctx, c.Bool("demo"))
 			if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable)) {
 				return nil // told to stop before it was up
@@ -172,7 +173,11 @@ func (p *program) answer(ctx context.Context, server *http.Server, listener net.
 	server.Handler = p.closeWhenStopping(server.Handler)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
-	fmt.Fprintf(p.stdout, "Moonlatch listens on %s: open %s\n", listener.Addr(), base)
+	if p.announce != nil {
+		p.announce.Info("listening", "address", listener.Addr().String(), "url", base.String())
+	} else {
+		fmt.Fprintf(p.stdout, "Moonlatch listens on %s: open %s\n", listener.Addr(), base)
+	}
 	var why error
 	select {
 	case err := <-failed:
@@ -215,7 +220,11 @@ func (p *program) welcome(ctx context.Context, s *store.Store, ring *keyring.Key
 	if fill {
 		err := p.fill(ctx, s, base)
 		if errors.Is(err, demo.ErrNotEmpty) {
-			fmt.Fprint(p.stdout, knownAccounts)
+			if p.announce != nil {
+				p.announce.Info("the database has an organisation already, so it was not filled; moonlatch user create makes an account")
+			} else {
+				fmt.Fprint(p.stdout, knownAccounts)
+			}
 			return nil
 		}
 		return err
@@ -224,10 +233,15 @@ func (p *program) welcome(ctx context.Context, s *store.Store, ring *keyring.Key
 	if err != nil || token == "" {
 		return err
 	}
+	link := base.JoinPath("setup", token).String()
+	if p.announce != nil {
+		p.announce.Info("Moonlatch has no organisation yet: open the link to set it up. It works once, for 24 hours; a restart makes a new one", "link", link)
+		return nil
+	}
 	lines := []string{
 		"Moonlatch has no organisation yet. Set it up here:",
 		"",
-		base.JoinPath("setup", token).String(),
+		link,
 		"",
 		"The link works once, for 24 hours. A restart prints a new one.",
 	}
