@@ -98,7 +98,9 @@ func profileID(k *verify.Key) string {
 func narrowing(query string) (scopes []string, orgID string, err error) {
 	for appended := false; query != ""; {
 		var pair string
-		pair, query, _ = strings.Cut(query, "&")
+		if pair, query, _ = strings.Cut(query, "&"); pair == "" {
+			continue
+		}
 		name, value, _ := strings.Cut(pair, "=")
 		name, badName := url.QueryUnescape(name)
 		if appended = appended || name == "original"; appended && name != "scope" && name != "org" {

@@ -236,7 +236,7 @@ var factLabels = []struct{ name, label string }{
 	{"graceEndsAt", "Grace period ends"}, {"replacedBy", "Replaced by"}, {"revokedAt", "Revoked"}, {"archivedAt", "Archived"}, {"endedAt", "Ended"}, {"retired", "Retired"},
 	{"sessionsEnded", "Sessions ended"}, {"password", "Password"}, {"invitedBy", "Invited by"}, {"defaultThreshold", "Default threshold"},
 	{"longestLifetimeDays", "Longest lifetime"}, {"defaultLifetimeDays", "Default lifetime"}, {"longestGraceSeconds", "Longest grace period"},
-	{"requireAllowlist", "IP allowlist required"}, {"requireWorkspace", "Workspace required"}, {"unusedDays", "Unused after"},
+	{"requireAllowlist", "IP allowlist required"}, {"widestIPv4", "Widest IPv4 range (prefix length)"}, {"widestIPv6", "Widest IPv6 range (prefix length)"}, {"requireWorkspace", "Workspace required"}, {"unusedDays", "Unused after"},
 	{"disableUnused", "Unused keys are disabled"}, {"disableDeparted", "Keys of who has left are disabled"},
 }
 

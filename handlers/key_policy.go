@@ -40,7 +40,7 @@ func (h *handler) editKeyPolicyPage(c echo.Context) error {
 func readPolicyForm(c echo.Context) views.PolicyForm {
 	return views.PolicyForm{
 		Version: readVersion(c), LongestDays: c.FormValue("longestDays"), DefaultDays: c.FormValue("defaultDays"), GraceSeconds: c.FormValue("graceSeconds"),
-		UnusedDays: c.FormValue("unusedDays"), RequireAllowlist: c.FormValue("requireAllowlist") != "", RequireWorkspace: c.FormValue("requireWorkspace") != "",
+		UnusedDays: c.FormValue("unusedDays"), WidestIPv4: c.FormValue("widestIPv4"), WidestIPv6: c.FormValue("widestIPv6"), RequireAllowlist: c.FormValue("requireAllowlist") != "", RequireWorkspace: c.FormValue("requireWorkspace") != "",
 		DisableUnused: c.FormValue("disableUnused") != "", DisableDeparted: c.FormValue("disableDeparted") != "",
 	}
 }
@@ -54,6 +54,7 @@ func (h *handler) editKeyPolicy(c echo.Context) error {
 	form := readPolicyForm(c)
 	next, asked, err := h.keyring.ChangePolicy(c.Request().Context(), actorOf(c), keyring.PolicyDraft{
 		Version: form.Version, LongestDays: form.LongestDays, DefaultDays: form.DefaultDays, GraceSeconds: form.GraceSeconds, UnusedDays: form.UnusedDays,
+		WidestIPv4: form.WidestIPv4, WidestIPv6: form.WidestIPv6,
 		RequireAllowlist: form.RequireAllowlist, RequireWorkspace: form.RequireWorkspace, DisableUnused: form.DisableUnused,
 		DisableDeparted: form.DisableDeparted, Confirmed: c.FormValue("confirm") != "",
 	})

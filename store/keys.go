@@ -102,10 +102,25 @@ func inGraceAt(now string) string {
 // liveAt is apikey.Key.LiveAt.
 func liveAt(now string) string { return `(` + unendedAt(now) + ` OR ` + inGraceAt(now) + `)` }
 
-// breaking says of a key that it is not as a policy asks: the longest lifetime in seconds, whether it requires an allowlist,
-// and whether a workspace.
+// unconfined says of a key that it has no allowlist that counts: the parameter is null or what widest makes of a policy.
+func unconfined(widest string) string {
+	return `(` + widest + `::int[] IS NOT NULL AND (k.ip_allowlist = '{}' OR EXISTS (SELECT FROM unnest(k.ip_allowlist) AS range
+		WHERE masklen(range) < (` + widest + `::int[])[CASE family(range) WHEN 4 THEN 1 ELSE 2 END])))`
+}
+
+// widest is the widest ranges, of IPv4 and of IPv6, that count as the allowlist which a policy requires; nil where it requires
+// none.
+func widest(p apikey.Policy) any {
+	if !p.RequireAllowlist {
+		return nil
+	}
+	return pq.Array([]int{p.WidestIPv4, p.WidestIPv6})
+}
+
+// breaking says of a key that it is not as a policy asks: the longest lifetime in seconds, the widest ranges of an allowlist,
+// and whether it requires a workspace.
 func breaking(longest, allowlist, workspace string) string {
-	return `(k.expires_at - k.created_at > ` + longest + ` * interval '1 second' OR ` + allowlist + ` AND k.ip_allowlist = '{}' OR ` +
+	return `(k.expires_at - k.created_at > ` + longest + ` * interval '1 second' OR ` + unconfined(allowlist) + ` OR ` +
 		workspace + ` AND k.workspace_id IS NULL)`
 }
 
@@ -266,7 +281,7 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		orgID, f.Status, now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
 		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, pattern, low, high,
 		at.ID, at.Value, limit+1, pq.Array(owners), pq.Array(departed),
-		f.Live || f.Orphaned || f.BreaksPolicy, f.BreaksPolicy, policy.LongestLifetime.Seconds(), policy.RequireAllowlist, policy.RequireWorkspace)
+		f.Live || f.Orphaned || f.BreaksPolicy, f.BreaksPolicy, policy.LongestLifetime.Seconds(), widest(policy), policy.RequireWorkspace)
 	if err != nil {
 		return KeyPage{}, tidy(err)
 	}

@@ -70,7 +70,7 @@ func (s *Store) KeyFigures(ctx context.Context, orgID string) (KeyFigures, error
 		{&figures.Breaking, `SELECT sum(n)::bigint FROM (
 				SELECT count(*) AS n FROM api_keys k WHERE k.org_id = $1 AND ` + unendedAt(`$2`) + ` AND ` + breaks + `
 				UNION ALL SELECT count(*) FROM api_keys k WHERE k.org_id = $1 AND ` + inGraceAt(`$2`) + ` AND ` + breaks + `) AS kinds`,
-			[]any{orgID, now, policy.LongestLifetime.Seconds(), policy.RequireAllowlist, policy.RequireWorkspace}},
+			[]any{orgID, now, policy.LongestLifetime.Seconds(), widest(policy), policy.RequireWorkspace}},
 	} {
 		if err := s.db.GetContext(ctx, figure.into, figure.query, figure.args...); err != nil {
 			return figures, tidy(err)

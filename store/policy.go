@@ -8,7 +8,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/apikey"
 )
 
-const policyColumns = `longest_lifetime_days, default_lifetime_days, longest_grace_seconds, require_allowlist, require_workspace,
+const policyColumns = `longest_lifetime_days, default_lifetime_days, longest_grace_seconds, require_allowlist, widest_ipv4, widest_ipv6, require_workspace,
 	unused_days, disable_unused, disable_departed, version`
 
 type policyRecord struct {
@@ -16,6 +16,8 @@ type policyRecord struct {
 	DefaultLifetimeDays int  `db:"default_lifetime_days"`
 	LongestGraceSeconds int  `db:"longest_grace_seconds"`
 	RequireAllowlist    bool `db:"require_allowlist"`
+	WidestIPv4          int  `db:"widest_ipv4"`
+	WidestIPv6          int  `db:"widest_ipv6"`
 	RequireWorkspace    bool `db:"require_workspace"`
 	UnusedDays          int  `db:"unused_days"`
 	DisableUnused       bool `db:"disable_unused"`
@@ -28,7 +30,7 @@ func (r policyRecord) policy() apikey.Policy {
 		LongestLifetime:  time.Duration(r.LongestLifetimeDays) * apikey.Day,
 		DefaultLifetime:  time.Duration(r.DefaultLifetimeDays) * apikey.Day,
 		LongestGrace:     time.Duration(r.LongestGraceSeconds) * time.Second,
-		RequireAllowlist: r.RequireAllowlist, RequireWorkspace: r.RequireWorkspace,
+		RequireAllowlist: r.RequireAllowlist, WidestIPv4: r.WidestIPv4, WidestIPv6: r.WidestIPv6, RequireWorkspace: r.RequireWorkspace,
 		UnusedAfter: time.Duration(r.UnusedDays) * apikey.Day, DisableUnused: r.DisableUnused,
 		DisableDeparted: r.DisableDeparted, Version: r.Version,
 	}
@@ -60,9 +62,9 @@ func (tx *Tx) UpdatePolicy(p apikey.Policy) error {
 	days := func(d time.Duration) int { return int(d / apikey.Day) }
 	result, err := tx.db.ExecContext(tx.ctx, `UPDATE key_policies SET longest_lifetime_days = $2, default_lifetime_days = $3,
 			longest_grace_seconds = $4, require_allowlist = $5, require_workspace = $6, unused_days = $7, disable_unused = $8,
-			disable_departed = $9, version = version + 1
+			disable_departed = $9, widest_ipv4 = $10, widest_ipv6 = $11, version = version + 1
 		WHERE org_id = $1`, tx.actor.OrgID, days(p.LongestLifetime), days(p.DefaultLifetime), int(p.LongestGrace/time.Second),
-		p.RequireAllowlist, p.RequireWorkspace, days(p.UnusedAfter), p.DisableUnused, p.DisableDeparted)
+		p.RequireAllowlist, p.RequireWorkspace, days(p.UnusedAfter), p.DisableUnused, p.DisableDeparted, p.WidestIPv4, p.WidestIPv6)
 	return oneRow(result, err)
 }
 
@@ -98,13 +100,13 @@ func breach(ctx context.Context, db reader, orgID string, now time.Time, before,
 		return now.Add(-p.UnusedAfter)
 	}
 	broken, live := breaking(`$3`, `$4`, `$5`), liveAt(`$2`)
-	const (
+	var (
 		brokenAnew = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
-			OR $4 AND NOT $7 AND k.ip_allowlist = '{}' OR $5 AND NOT $8 AND k.workspace_id IS NULL)`
+			OR ` + unconfined(`$4`) + ` AND NOT ` + unconfined(`$7`) + ` OR $5 AND NOT $8 AND k.workspace_id IS NULL)`
 		unusedAnew = `(k.status = 'enabled' AND u.idle_since <= $9::timestamptz AND (u.idle_since <= $10::timestamptz) IS NOT TRUE)`
 	)
-	args := []any{orgID, now, p.LongestLifetime.Seconds(), p.RequireAllowlist, p.RequireWorkspace, before.LongestLifetime.Seconds(),
-		before.RequireAllowlist, before.RequireWorkspace}
+	args := []any{orgID, now, p.LongestLifetime.Seconds(), widest(p), p.RequireWorkspace, before.LongestLifetime.Seconds(),
+		widest(before), before.RequireWorkspace}
 	disables := idleFor(p, p.DisableUnused)
 	var b Breach
 	err := db.GetContext(ctx, &b, `SELECT count(*) FILTER (WHERE `+broken+`) AS broken, count(*) FILTER (WHERE `+brokenAnew+`) AS brokenanew,

@@ -91,6 +91,9 @@ func TestBrokenPolicyInSQLIsBrokenPolicyInGo(t *testing.T) {
 		loose,
 		{LongestLifetime: 30 * apikey.Day, DefaultLifetime: apikey.Day},
 		{LongestLifetime: 365 * apikey.Day, DefaultLifetime: apikey.Day, RequireAllowlist: true},
+		{LongestLifetime: 365 * apikey.Day, DefaultLifetime: apikey.Day, RequireAllowlist: true, WidestIPv4: 24, WidestIPv6: 48},
+		{LongestLifetime: 365 * apikey.Day, DefaultLifetime: apikey.Day, RequireAllowlist: true, WidestIPv4: 25},
+		{LongestLifetime: 365 * apikey.Day, DefaultLifetime: apikey.Day, RequireAllowlist: true, WidestIPv6: 128},
 		{LongestLifetime: 365 * apikey.Day, DefaultLifetime: apikey.Day, RequireWorkspace: true},
 		{LongestLifetime: apikey.Day, DefaultLifetime: apikey.Day, RequireAllowlist: true, RequireWorkspace: true},
 	} {

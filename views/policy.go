@@ -1,6 +1,7 @@
 package views
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -20,9 +21,9 @@ type PolicyView struct {
 	Unused int64 // enabled keys that have been idle for longer than it lets them be
 }
 
-// PolicyForm changes the key policy, as it was typed. Fields: longestDays, defaultDays, graceSeconds, requireAllowlist
-// ("1"), requireWorkspace ("1"), unusedDays, disableUnused ("1"), disableDeparted ("1"), version, confirm ("1"), return.
-// Problems by: longestDays, defaultDays, graceSeconds, unusedDays; "" for the form as a whole.
+// PolicyForm changes the key policy, as it was typed. Fields: longestDays, defaultDays, graceSeconds, widestIPv4,
+// widestIPv6, requireAllowlist ("1"), requireWorkspace ("1"), unusedDays, disableUnused ("1"), disableDeparted ("1"), version, confirm ("1"), return.
+// Problems by: longestDays, defaultDays, graceSeconds, widestIPv4, widestIPv6, unusedDays; "" for the form as a whole.
 type PolicyForm struct {
 	Page
 	Return           string
@@ -31,6 +32,8 @@ type PolicyForm struct {
 	DefaultDays      string
 	GraceSeconds     string
 	UnusedDays       string
+	WidestIPv4       string
+	WidestIPv6       string
 	RequireAllowlist bool
 	RequireWorkspace bool
 	DisableUnused    bool
@@ -54,6 +57,7 @@ type PolicyConfirmation struct {
 func FillPolicyForm(p apikey.Policy) PolicyForm {
 	form := PolicyForm{
 		Version: p.Version, LongestDays: days(p.LongestLifetime), DefaultDays: days(p.DefaultLifetime), GraceSeconds: seconds(p.LongestGrace),
+		WidestIPv4: strconv.Itoa(p.WidestIPv4), WidestIPv6: strconv.Itoa(p.WidestIPv6),
 		RequireAllowlist: p.RequireAllowlist, RequireWorkspace: p.RequireWorkspace, DisableUnused: p.DisableUnused, DisableDeparted: p.DisableDeparted,
 	}
 	if p.UnusedAfter > 0 {
@@ -113,6 +117,7 @@ func (m PolicyForm) fields() []Option {
 	out := []Option{
 		{Value: strconv.Itoa(m.Version), Label: "version"}, {Value: m.LongestDays, Label: "longestDays"}, {Value: m.DefaultDays, Label: "defaultDays"},
 		{Value: m.GraceSeconds, Label: "graceSeconds"}, {Value: m.UnusedDays, Label: "unusedDays"},
+		{Value: m.WidestIPv4, Label: "widestIPv4"}, {Value: m.WidestIPv6, Label: "widestIPv6"},
 	}
 	for name, on := range map[string]bool{"requireAllowlist": m.RequireAllowlist, "requireWorkspace": m.RequireWorkspace, "disableUnused": m.DisableUnused, "disableDeparted": m.DisableDeparted} {
 		if on {
@@ -140,7 +145,17 @@ func (m PolicyForm) problems() fieldProblems {
 		[3]string{"longestDays", "p-longest", "Longest lifetime"},
 		[3]string{"defaultDays", "p-default", "Default lifetime"},
 		[3]string{"graceSeconds", "p-grace", "Longest grace period"},
+		[3]string{"widestIPv4", "p-ipv4", "Widest IPv4 range"},
+		[3]string{"widestIPv6", "p-ipv6", "Widest IPv6 range"},
 		[3]string{"unusedDays", "p-unused", "Unused keys"})
+}
+
+// allowlistWords says whether new keys need an allowlist, and which ranges count as one.
+func allowlistWords(p apikey.Policy) string {
+	if !p.RequireAllowlist {
+		return required(false)
+	}
+	return fmt.Sprintf("Required; ranges up to /%d (IPv4) and /%d (IPv6)", p.WidestIPv4, p.WidestIPv6)
 }
 
 func required(on bool) string {
@@ -188,7 +203,11 @@ func broken(p apikey.Policy, k Key, now time.Time) []string {
 		case apikey.LivesTooLong:
 			out = append(out, "lives for longer than "+ui.Count(int64(p.LongestLifetime/apikey.Day), "day"))
 		case apikey.LacksAllowlist:
-			out = append(out, "has no IP allowlist")
+			if len(k.IPAllowlist) > 0 {
+				out = append(out, "has an IP range that is too wide")
+			} else {
+				out = append(out, "has no IP allowlist")
+			}
 		case apikey.LacksWorkspace:
 			out = append(out, "is in no workspace")
 		}

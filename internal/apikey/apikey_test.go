@@ -257,3 +257,28 @@ func TestUnmaskFindsAKeyByWhatPeopleSee(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAllowlistOfEverythingIsNone(t *testing.T) {
+	policy := Policy{RequireAllowlist: true, WidestIPv4: WidestIPv4, WidestIPv6: WidestIPv6, LongestLifetime: Day}
+	for text, counts := range map[string]bool{
+		"": false, "0.0.0.0/0": false, "::/0": false, "0.0.0.0/1,128.0.0.0/1": false, "10.0.0.0/7": false, "2000::/3": false, "2001:db8::/31": false, "192.0.2.1,0.0.0.0/0": false,
+		"10.0.0.0/8": true, "2001:db8::/32": true, "192.0.2.1": true, "10.0.0.0/8,2001:db8::/48": true,
+	} {
+		list, err := ParseAllowlist(strings.Split(text, ","))
+		if err != nil {
+			t.Fatal(text, err)
+		}
+		if err := policy.CheckAllowlist(list, nil); (err == nil) != counts {
+			t.Errorf("%q: %v", text, err)
+		}
+		if broken := policy.Broken(Key{IPAllowlist: list}); (len(broken) == 0) != counts {
+			t.Errorf("%q breaks %v", text, broken)
+		}
+		if err := policy.CheckAllowlist(list, &list); err != nil {
+			t.Errorf("%q may not stay as it is: %v", text, err)
+		}
+		if err := (Policy{}).CheckAllowlist(list, nil); err != nil {
+			t.Errorf("%q where none is required: %v", text, err)
+		}
+	}
+}

@@ -19,6 +19,10 @@ const (
 	// MaxScopeName and MaxScopeDescription bound a scope in the catalogue, in characters.
 	MaxScopeName        = 100
 	MaxScopeDescription = 200
+	// WidestIPv4 and WidestIPv6 are the widest ranges, as prefix lengths, that count as an allowlist unless a policy says
+	// otherwise.
+	WidestIPv4 = 8
+	WidestIPv6 = 32
 	// LongestPolicy bounds every number of days in a policy.
 	LongestPolicy = 3650 * Day
 	// LongestGrace bounds how long a rotated key may be accepted beside its successor: 2 592 000 s.
@@ -37,6 +41,8 @@ type Policy struct {
 	DefaultLifetime  time.Duration
 	LongestGrace     time.Duration
 	RequireAllowlist bool
+	WidestIPv4       int // prefix length: a wider range does not count as an allowlist
+	WidestIPv6       int
 	RequireWorkspace bool
 	UnusedAfter      time.Duration // without a use, after which a key is flagged or disabled; 0 for never
 	DisableUnused    bool          // by itself, rather than flag it
@@ -60,7 +66,7 @@ func (p Policy) Broken(k Key) []Rule {
 	if k.Lifetime() > p.LongestLifetime {
 		broken = append(broken, LivesTooLong)
 	}
-	if p.RequireAllowlist && len(k.IPAllowlist) == 0 {
+	if p.RequireAllowlist && !p.confines(k.IPAllowlist) {
 		broken = append(broken, LacksAllowlist)
 	}
 	if p.RequireWorkspace && k.WorkspaceID == "" {
@@ -70,12 +76,28 @@ func (p Policy) Broken(k Key) []Rule {
 }
 
 // CheckAllowlist returns the sentence to show beside an allowlist that the policy does not let a key have. One that was
-// empty before there was the rule may stay so: before is the list that an edit began with, and nil for a new key.
+// there before the rule may stay as it is: before is the list that an edit began with, and nil for a new key.
 func (p Policy) CheckAllowlist(list []netip.Prefix, before *[]netip.Prefix) error {
-	if p.RequireAllowlist && len(list) == 0 && (before == nil || len(*before) > 0) {
+	switch {
+	case !p.RequireAllowlist, p.confines(list), before != nil && slices.Equal(list, *before):
+		return nil
+	case len(list) == 0:
 		return say("Your organisation’s keys need an IP allowlist. Enter the addresses that this one is used from.")
 	}
-	return nil
+	widest := list[slices.IndexFunc(list, p.tooWide)]
+	return say("%s is too wide for your key policy, which allows ranges up to /%d (IPv4) and /%d (IPv6). Enter narrower ranges.", widest, p.WidestIPv4, p.WidestIPv6)
+}
+
+// confines reports whether an allowlist counts as one: it is not empty, and none of its ranges is too wide.
+func (p Policy) confines(list []netip.Prefix) bool {
+	return len(list) > 0 && !slices.ContainsFunc(list, p.tooWide)
+}
+
+func (p Policy) tooWide(r netip.Prefix) bool {
+	if r.Addr().Is4() {
+		return r.Bits() < p.WidestIPv4
+	}
+	return r.Bits() < p.WidestIPv6
 }
 
 // CheckWorkspace returns the sentence to show beside the workspace of a new key that the policy does not let be without.

@@ -110,7 +110,7 @@ var scopes = []struct {
 // The policy was tightened so long ago. Some keys are older than its rules and break them.
 const tightened = 12 * apikey.Day
 
-var policy = keyring.PolicyDraft{Version: 1, LongestDays: "180", DefaultDays: "90", GraceSeconds: "604800", UnusedDays: "120", Confirmed: true}
+var policy = keyring.PolicyDraft{Version: 1, LongestDays: "365", DefaultDays: "90", GraceSeconds: "604800", UnusedDays: "120", Confirmed: true}
 
 var profiles = []apikey.Profile{
 	{Name: "Balanced", Description: "For what customers see: blocks what is clearly biased, flags what may be.", DefaultThreshold: apikey.DefaultThreshold,

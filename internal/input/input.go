@@ -89,12 +89,15 @@ func Search(text string) string {
 // visible is the text without the characters that show nothing. A joiner shows how its neighbours are written, and stays
 // where it has such neighbours.
 func visible(text string) string {
-	if !strings.ContainsFunc(text, invisible) {
+	if !strings.ContainsFunc(text, func(r rune) bool { return r == emojiStyle || invisible(r) }) {
 		return text
 	}
 	runes := []rune(text)
 	shown := make([]rune, 0, len(runes))
 	for i, r := range runes {
+		if r == emojiStyle && (i == 0 || !styled(runes[i-1])) {
+			continue
+		}
 		if !invisible(r) || i > 0 && i < len(runes)-1 && joins(runes[i-1], r, runes[i+1]) {
 			shown = append(shown, r)
 		}
@@ -116,6 +119,11 @@ func joins(before, r, after rune) bool {
 	written := unicode.In(before, unicode.L, unicode.M) && before != emojiStyle && unicode.In(after, unicode.L, unicode.M)
 	emoji := r == joiner && (before == emojiStyle || unicode.In(before, unicode.So, unicode.Sk)) && unicode.Is(unicode.So, after)
 	return written || emoji
+}
+
+// styled reports whether U+FE0F behind a character makes an emoji of it: a symbol, or a digit of a keycap.
+func styled(before rune) bool {
+	return unicode.In(before, unicode.So, unicode.Sm, unicode.Sk, unicode.Po) && before > unicode.MaxASCII || strings.ContainsRune("0123456789#*", before)
 }
 
 // unseen are the characters that show nothing: control and format characters, line and paragraph separators, those

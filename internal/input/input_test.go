@@ -93,7 +93,7 @@ func TestJoinersAreTextBetweenWhatTheyJoin(t *testing.T) {
 			t.Errorf("%q is looked for as %q", text, found)
 		}
 	}
-	for _, text := range []string{"\u200cadmin", "admin\u200d", "a\u200d\u200db", "a\u200c\u200cb", "a \u200db", "1\u200d2", "a\u200d💻", "💻\u200da", "a\u200bb", "a\u202eb", "a\u2066b", "a\ufeffb", "💻\u200c💻", "-\u200d-"} {
+	for _, text := range []string{"\u200cadmin", "admin\u200d", "a\u200d\u200db", "a\u200c\u200cb", "a \u200db", "1\u200d2", "a\u200d💻", "💻\u200da", "a\u200bb", "a\u202eb", "a\u2066b", "a\ufeffb", "💻\u200c💻", "-\u200d-", "\ufe0f", "admin\ufe0f", "a\ufe0f\ufe0fb", "❤\ufe0f\ufe0f"} {
 		if got, err := Line(text); err == nil {
 			t.Errorf("%q is taken as %q", text, got)
 		}
@@ -103,6 +103,9 @@ func TestJoinersAreTextBetweenWhatTheyJoin(t *testing.T) {
 	}
 	if got, err := Email("a\u200cb@example.com"); err == nil {
 		t.Errorf("an address with a joiner: %q", got)
+	}
+	if NameKey("❤\ufe0f x") != NameKey("❤ x") {
+		t.Error("a style makes another name")
 	}
 	if NameKey("علی\u200cرضا") != NameKey("علیرضا") {
 		t.Error("a joiner makes another name")

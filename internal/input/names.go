@@ -10,7 +10,7 @@ import (
 // NameKey is what names of organisations, workspaces, processes and profiles are compared by: without case, width and
 // repeated spaces, and without the joiners that hardly show. Letters of different scripts stay apart.
 func NameKey(name string) string {
-	name = strings.NewReplacer(string(joiner), "", string(nonJoiner), "").Replace(name)
+	name = strings.NewReplacer(string(joiner), "", string(nonJoiner), "", string(emojiStyle), "").Replace(name)
 	key := norm.NFKC.String(cases.Fold().String(norm.NFKC.String(name))) // a small letter can join an accent that its capital could not
 	return strings.Join(strings.Fields(key), " ")
 }

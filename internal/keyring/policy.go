@@ -35,6 +35,8 @@ type PolicyDraft struct {
 	DefaultDays      string
 	GraceSeconds     string
 	UnusedDays       string // "" or "0" for never
+	WidestIPv4       string // prefix lengths; "" for those that a policy begins with
+	WidestIPv6       string
 	RequireAllowlist bool
 	RequireWorkspace bool
 	DisableUnused    bool
@@ -50,7 +52,7 @@ const shownBreaches = 20
 // disabled by themselves, nothing is saved until the draft is confirmed: asked, which then Concerns some, is what has to be
 // confirmed. No key is issued, edited or rotated between that judgement and the change: each waits for the policy. A draft that
 // asks for what is in force already has nothing to do, whatever its version. Errors: input.Problems (longestDays,
-// defaultDays, graceSeconds, unusedDays), ErrStale when somebody else changed the policy since the version that the draft
+// defaultDays, graceSeconds, widestIPv4, widestIPv6, unusedDays), ErrStale when somebody else changed the policy since the version that the draft
 // began with.
 func (r *Keyring) ChangePolicy(ctx context.Context, actor account.Actor, draft PolicyDraft) (next apikey.Policy, asked Breach, err error) {
 	if err := allow(actor, account.ChangePolicy); err != nil {
@@ -86,7 +88,7 @@ func (r *Keyring) ChangePolicy(ctx context.Context, actor account.Actor, draft P
 func policyFacts(p apikey.Policy) audit.Facts {
 	days := func(d time.Duration) int { return int(d / apikey.Day) }
 	return audit.Facts{"longestLifetimeDays": days(p.LongestLifetime), "defaultLifetimeDays": days(p.DefaultLifetime),
-		"longestGraceSeconds": int(p.LongestGrace / time.Second), "requireAllowlist": p.RequireAllowlist, "requireWorkspace": p.RequireWorkspace,
+		"longestGraceSeconds": int(p.LongestGrace / time.Second), "requireAllowlist": p.RequireAllowlist, "widestIPv4": p.WidestIPv4, "widestIPv6": p.WidestIPv6, "requireWorkspace": p.RequireWorkspace,
 		"unusedDays": days(p.UnusedAfter), "disableUnused": p.DisableUnused, "disableDeparted": p.DisableDeparted}
 }
 
@@ -106,6 +108,10 @@ func (d PolicyDraft) read() (apikey.Policy, error) {
 	if p.LongestGrace = time.Duration(seconds) * time.Second; err != nil || p.LongestGrace > apikey.LongestGrace {
 		problems.Add("graceSeconds", input.Sentence("Choose one of the periods, 30 days at most."))
 	}
+	p.WidestIPv4, err = readPrefix(d.WidestIPv4, apikey.WidestIPv4, 32)
+	problems.Add("widestIPv4", err)
+	p.WidestIPv6, err = readPrefix(d.WidestIPv6, apikey.WidestIPv6, 128)
+	problems.Add("widestIPv6", err)
 	if strings.TrimSpace(d.UnusedDays) != "" {
 		p.UnusedAfter, err = readDays(d.UnusedDays, 0, apikey.LongestPolicy)
 		problems.Add("unusedDays", err)
@@ -114,6 +120,19 @@ func (d PolicyDraft) read() (apikey.Policy, error) {
 		problems.Add("unusedDays", input.Sentence("Say after how many days without a use a key is disabled."))
 	}
 	return p, problems.Err()
+}
+
+// readPrefix reads a prefix length of 1 to most bits.
+func readPrefix(text string, otherwise, most int) (int, error) {
+	text = strings.TrimPrefix(strings.TrimSpace(text), "/")
+	if text == "" {
+		return otherwise, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > most {
+		return 0, input.Sentence(fmt.Sprintf("Enter a prefix length from 1 to %d.", most))
+	}
+	return n, nil
 }
 
 func readDays(text string, least int, most time.Duration) (time.Duration, error) {

@@ -72,7 +72,7 @@ func TestAPolicyIsAskedForInDays(t *testing.T) {
 			t.Fatal(asked, err)
 		}
 	}
-	want := apikey.Policy{LongestLifetime: 3650 * apikey.Day, DefaultLifetime: apikey.Day, UnusedAfter: apikey.Day, RequireAllowlist: true, RequireWorkspace: true, DisableUnused: true, DisableDeparted: true, Version: 2}
+	want := apikey.Policy{LongestLifetime: 3650 * apikey.Day, DefaultLifetime: apikey.Day, UnusedAfter: apikey.Day, RequireAllowlist: true, WidestIPv4: 8, WidestIPv6: 32, RequireWorkspace: true, DisableUnused: true, DisableDeparted: true, Version: 2}
 	if p, err := h.Policy(t.Context(), h.org.Support); err != nil || p != want {
 		t.Errorf("%+v, %v", p, err)
 	}
