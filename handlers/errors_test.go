@@ -30,36 +30,38 @@ var known = map[string]struct {
 	err     error
 	inPlace bool
 }{
-	"keyring.ErrNotFound":        {keyring.ErrNotFound, false},
-	"keyring.ErrForbidden":       {keyring.ErrForbidden, false},
-	"keyring.ErrStale":           {keyring.ErrStale, false},
-	"keyring.ErrUnavailable":     {keyring.ErrUnavailable, false},
-	"keyring.ErrTaken":           {keyring.ErrTaken, false},
-	"keyring.ErrSetUp":           {keyring.ErrSetUp, false},
-	"keyring.ErrGrantAll":        {keyring.ErrGrantAll, false},
-	"keyring.ErrHandOut":         {keyring.ErrHandOut, false},
-	"keyring.ErrClockSkew":       {keyring.ErrClockSkew, true},       // isReady
-	"keyring.ErrUnauthenticated": {keyring.ErrUnauthenticated, true}, // fail
-	"keyring.ErrMoveKeys":        {keyring.ErrMoveKeys, false},
-	"keyring.ProfileInUseError":  {&keyring.ProfileInUseError{}, true}, // deleteProfile
-	"keyring.ErrEntrust":         {keyring.ErrEntrust, false},
-	"keyring.ErrScopeHeld":       {keyring.ErrScopeHeld, false},
-	"keyring.ErrScopeAsked":      {keyring.ErrScopeAsked, false},
-	"keyring.ErrInUse":           {keyring.ErrInUse, false},
-	"keyring.ErrFull":            {keyring.ErrFull, false},
-	"keyring.ErrReach":           {keyring.ErrReach, false},
-	"keyring.ErrToken":           {keyring.ErrToken, true}, // session
-	"keyring.MissingError":       {keyring.MissingError{Field: "ownerId"}, false},
-	"keyring.RepeatedError":      {&keyring.RepeatedError{}, true}, // newKey
-	"keyring.LockedError":        {&keyring.LockedError{}, true},   // signIn
-	"keyring.ErrCursor":          {keyring.ErrCursor, false},
-	"keyring.ErrCredentials":     {keyring.ErrCredentials, true}, // signIn
-	"apikey.ErrState":            {apikey.ErrState, false},
-	"apikey.ErrMalformed":        {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
-	"keyring.ErrLastOwner":       {keyring.ErrLastOwner, false},
-	"keyring.ErrMemberState":     {keyring.ErrMemberState, false},
-	"keyring.ErrHasAccount":      {keyring.ErrHasAccount, false},
-	"keyring.ErrInvitation":      {keyring.ErrInvitation, false},
+	"keyring.ErrNotFound":              {keyring.ErrNotFound, false},
+	"keyring.ErrForbidden":             {keyring.ErrForbidden, false},
+	"keyring.ErrStale":                 {keyring.ErrStale, false},
+	"keyring.ErrUnavailable":           {keyring.ErrUnavailable, false},
+	"keyring.ErrTaken":                 {keyring.ErrTaken, false},
+	"keyring.ErrSetUp":                 {keyring.ErrSetUp, false},
+	"keyring.ErrGrantAll":              {keyring.ErrGrantAll, false},
+	"keyring.ErrHandOut":               {keyring.ErrHandOut, false},
+	"keyring.ErrClockSkew":             {keyring.ErrClockSkew, true}, // isReady
+	"keyring.ErrEmailChange":           {keyring.ErrEmailChange, false},
+	"keyring.UnknownOrganisationError": {&keyring.UnknownOrganisationError{}, true}, // the operator's alone
+	"keyring.ErrUnauthenticated":       {keyring.ErrUnauthenticated, true},          // fail
+	"keyring.ErrMoveKeys":              {keyring.ErrMoveKeys, false},
+	"keyring.ProfileInUseError":        {&keyring.ProfileInUseError{}, true}, // deleteProfile
+	"keyring.ErrEntrust":               {keyring.ErrEntrust, false},
+	"keyring.ErrScopeHeld":             {keyring.ErrScopeHeld, false},
+	"keyring.ErrScopeAsked":            {keyring.ErrScopeAsked, false},
+	"keyring.ErrInUse":                 {keyring.ErrInUse, false},
+	"keyring.ErrFull":                  {keyring.ErrFull, false},
+	"keyring.ErrReach":                 {keyring.ErrReach, false},
+	"keyring.ErrToken":                 {keyring.ErrToken, true}, // session
+	"keyring.MissingError":             {keyring.MissingError{Field: "ownerId"}, false},
+	"keyring.RepeatedError":            {&keyring.RepeatedError{}, true}, // newKey
+	"keyring.LockedError":              {&keyring.LockedError{}, true},   // signIn
+	"keyring.ErrCursor":                {keyring.ErrCursor, false},
+	"keyring.ErrCredentials":           {keyring.ErrCredentials, true}, // signIn
+	"apikey.ErrState":                  {apikey.ErrState, false},
+	"apikey.ErrMalformed":              {apikey.ErrMalformed, true}, // who reads a key will tell: no page does
+	"keyring.ErrLastOwner":             {keyring.ErrLastOwner, false},
+	"keyring.ErrMemberState":           {keyring.ErrMemberState, false},
+	"keyring.ErrHasAccount":            {keyring.ErrHasAccount, false},
+	"keyring.ErrInvitation":            {keyring.ErrInvitation, false},
 }
 
 func TestNoErrorLacksARow(t *testing.T) {

@@ -75,7 +75,7 @@ func TestAScopeLivesItsLifeInForms(t *testing.T) {
 	key, _ := s.key(s.org.Owner, "read:invoices")
 	for _, ask := range []string{http.MethodGet, http.MethodPost} {
 		got := owner.send(ask, "/scopes/read:invoices/delete", nil, nil)
-		if want := map[string]int{http.MethodGet: 200, http.MethodPost: 409}[ask]; got.status != want || !strings.Contains(got.body, "Retire it with") {
+		if want := map[string]int{http.MethodGet: 200, http.MethodPost: 409}[ask]; got.status != want || !strings.Contains(got.body, "Retire it instead") {
 			t.Errorf("%s of a scope that a key holds: %d", ask, got.status)
 		}
 		if link := `href="/account/api-keys?scope=read%3Ainvoices"`; ask == http.MethodGet && !strings.Contains(got.body, link) {

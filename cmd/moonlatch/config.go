@@ -152,7 +152,7 @@ func parseBaseURL(text string) (any, error) {
 		return nil, errors.New("write the scheme and the host and nothing else, like https://keys.example.com")
 	}
 	if strings.Trim(u.Path, "/") != "" {
-		return nil, fmt.Errorf("Moonlatch can't be served under a sub-path; give it a host of its own, like https://keys.example.com, instead of the path %s", u.Path)
+		return nil, fmt.Errorf("a sub-path like %s is not supported; give Moonlatch its own host, like https://keys.example.com", u.Path)
 	}
 	return url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }

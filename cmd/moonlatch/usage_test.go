@@ -41,7 +41,7 @@ func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
 		"BASE_URL=keys.example":                            "BASE_URL: ",
 		"BASE_URL=ftp://keys":                              "BASE_URL: ",
 		"BASE_URL=https://":                                "BASE_URL: ",
-		"BASE_URL=https://k/path":                          "BASE_URL: Moonlatch can't be served under a sub-path",
+		"BASE_URL=https://k/path":                          "BASE_URL: a sub-path like /path is not supported",
 		"BASE_URL=https://k?q=1":                           "BASE_URL: ",
 		"BASE_URL=https://u:hunter2@k":                     "BASE_URL: ",
 		"HSTS_INCLUDE_SUBDOMAINS=perhaps":                  "HSTS_INCLUDE_SUBDOMAINS: ",
