@@ -67,6 +67,43 @@ func TestAPlaintextGainsNoPower(t *testing.T) {
 	}
 }
 
+// TestADemotedOwnersPlaintextGainsNoPower: a key of somebody who was an owner, and is an admin now, is taken over by an owner.
+func TestADemotedOwnersPlaintextGainsNoPower(t *testing.T) {
+	for name, take := range map[string]func(s *site, keyID string) error{
+		"a transfer": func(s *site, id string) error {
+			_, err := s.keyring.TransferKey(s.t.Context(), s.org.Owner, id, s.org.Owner.MemberID)
+			return err
+		},
+		"a suspension that transfers": func(s *site, _ string) error {
+			_, err := s.keyring.ChangeMember(s.t.Context(), s.org.Owner, s.org.Admin.MemberID,
+				keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys, Heir: s.org.Owner.MemberID})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			become := func(role account.Role) {
+				if _, err := s.keyring.ChangeMember(t.Context(), s.org.Owner, s.org.Admin.MemberID, keyring.MemberEdit{Role: role}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			become(account.Owner)
+			was := s.org.Admin
+			was.Role = account.Owner
+			key, secret := s.key(was, "read:api-keys", "write:config")
+			s.with(secret).call(post, "/v1/scopes", object{"name": "read:before"}).expect(t, "as an owner", 201, "")
+			become(account.Admin)
+			if err := take(s, key.ID); err != nil {
+				t.Fatal(err)
+			}
+			s.with(secret).call(post, "/v1/scopes", object{"name": "read:gained"}).expect(t, "after the transfer", 403, "forbidden")
+			if got := s.with(secret).call(get, "/v1/api-keys/"+key.ID, nil); got.text("roleLimit") != "admin" {
+				t.Error(got.body)
+			}
+		})
+	}
+}
+
 // TestARotationIsLimitedToWhoReadsIt: an admin who rotates an owner's key gets a key that acts as an admin.
 func TestARotationIsLimitedToWhoReadsIt(t *testing.T) {
 	s := newSite(t)

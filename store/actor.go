@@ -103,7 +103,7 @@ func (tx *Tx) judgeKey(key apikey.Key) error {
 		return ErrUnauthenticated // a rotation without grace ends a key whatever the replicas' clocks say
 	case key.OwnerID != tx.actor.MemberID:
 		return fmt.Errorf("the acting key has another owner: %w", ErrStale)
-	case !apikey.AllowsAddress(key.IPAllowlist, address), tx.acting != nil && !tx.acting.Within(key):
+	case !account.Role(key.RoleLimit).Includes(tx.actor.Role), !apikey.AllowsAddress(key.IPAllowlist, address), tx.acting != nil && !tx.acting.Within(key):
 		return ErrForbidden
 	}
 	for _, scope := range tx.actor.Scopes {

@@ -433,6 +433,14 @@ func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 	return r.key(), tidy(err)
 }
 
+// limitFor is the role limit of a key k for an owner: that of before or, where the owner changes, the weaker of it and the
+// role of the owner before. Who knows the plaintext could do no more.
+func limitFor(ownerID string) string {
+	const roles = `ARRAY['member', 'support', 'admin', 'owner']`
+	return `CASE WHEN k.owner_id = ` + ownerID + ` THEN k.role_limit ELSE (` + roles + `)[least(array_position(` + roles + `, k.role_limit),
+			array_position(` + roles + `, (SELECT role FROM members WHERE id = k.owner_id)))] END`
+}
+
 // UpdateKey stores what of a key may change, and counts its version up. A key that comes to be enabled begins to be idle
 // anew: what was disabled because nobody used it is not disabled for that again within the hour.
 func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
@@ -442,7 +450,7 @@ func (tx *Tx) UpdateKey(k apikey.Key) (apikey.Key, error) {
 			WHERE was.org_id = $1 AND was.id = $2 AND was.status = 'disabled' AND $4 = 'enabled' AND u.key_id = was.id)
 		UPDATE api_keys AS k SET name = $3, status = $4, owner_id = $5, profile_id = nullif($6, '')::uuid,
 			ip_allowlist = $7::cidr[], expires_at = $8, rotated_at = $9, grace_ends_at = $10, replaced_by = nullif($11, '')::uuid,
-			revoked_at = $12, version = version + 1
+			revoked_at = $12, version = version + 1, role_limit = `+limitFor(`$5`)+`
 		WHERE k.org_id = $1 AND k.id = $2 RETURNING `+keyColumns,
 		tx.actor.OrgID, k.ID, k.Name, k.Stored, k.OwnerID, k.ProfileID, pq.Array(texts(k.IPAllowlist)), k.ExpiresAt,
 		k.RotatedAt, k.GraceEndsAt, k.ReplacedBy, k.RevokedAt, tx.now)

@@ -57,7 +57,7 @@ func (tx *Tx) UpdateKeys(keys []apikey.Key) error {
 		k.Version++
 	}
 	result, err := tx.db.ExecContext(tx.ctx, `UPDATE api_keys k SET status = v.status, owner_id = v.owner_id, profile_id = nullif(v.profile_id, '')::uuid,
-			revoked_at = v.revoked_at, version = k.version + 1
+			revoked_at = v.revoked_at, version = k.version + 1, role_limit = `+limitFor(`v.owner_id`)+`
 		FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[]) AS v (id, status, owner_id, profile_id, revoked_at)
 		WHERE k.org_id = $1 AND k.id = v.id`,
 		tx.actor.OrgID, pq.Array(ids), pq.Array(statuses), pq.Array(owners), pq.Array(profiles), pq.Array(revoked))
