@@ -94,7 +94,7 @@ func TestSupportReadsTheAuditLog(t *testing.T) {
 				}
 			}
 			p.Click(`a:text("Check the log")`)
-			p.WaitFor(`#dialog .notice:text("64 events hold")`)
+			p.WaitFor(`#dialog .notice:text("68 events hold")`)
 			check("checked")
 			if !strings.Contains(p.Text("#dialog"), "Its hash") {
 				t.Errorf("the check: %s", p.Text("#dialog"))
