@@ -1,9 +1,18 @@
 package store
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // SetWallClock replaces this machine's clock as the store sees it.
 func (s *Store) SetWallClock(wall func() time.Time) { s.clock.wall = wall }
 
 // Explain is what Probe makes of an error.
 func Explain(err error) error { return tidy(explain(err)) }
+
+// OwnersLike counts the owners of keys that a search for a part of their e-mail asks for by id; many when it asks each key.
+func (s *Store) OwnersLike(ctx context.Context, orgID, search string) (ids int, many bool, err error) {
+	found, err := s.ownersWhere(ctx, orgID, emailLike(`$2`), "%"+escapeLike(search)+"%")
+	return len(found.ids), found.many, err
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -230,6 +231,19 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		compare, direction = "<", "DESC"
 	}
 	order := ` ORDER BY place ` + direction + `, id ` + direction + ` LIMIT $18`
+	pattern := "%" + escapeLike(f.Search) + "%"
+	var owners, departed someOwners
+	var err error
+	if f.Search != "" {
+		if owners, err = s.ownersWhere(ctx, orgID, emailLike(`$2`), pattern); err != nil {
+			return KeyPage{}, err
+		}
+	}
+	if f.Orphaned {
+		if departed, err = s.ownersWhere(ctx, orgID, notActive); err != nil {
+			return KeyPage{}, err
+		}
+	}
 	// Scalar parameters are cast, so that an empty one can be compared with nothing. A key is never idle since before
 	// its creation, which spares the younger ones a look at their use; without a line about use, its table drops out,
 	// and with one, the column that is not null makes the outer join an inner one, which can begin with that table.
@@ -248,7 +262,7 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 		AND ($9 = '' OR k.process_id = nullif($9, '')::uuid)
 		AND ($10::timestamptz IS NULL OR ` + liveAt(`$3::timestamptz`) + ` AND k.ends_at <= $10::timestamptz)
 		AND ($11::timestamptz IS NULL OR u.idle_since <= $11::timestamptz AND k.created_at <= $11::timestamptz)
-		AND ($20::uuid[] IS NULL OR k.owner_id = ANY ($20::uuid[]))
+		AND ` + departed.own(`$20`, notActive) + `
 		AND (NOT $21 OR ` + liveAt(`$3::timestamptz`) + `)
 		AND (NOT $22 OR ` + breaking(`$23`, `$24`, `$25`) + `)
 		AND (` + search + `)
@@ -256,31 +270,22 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 	}
 	query := rowQuery + ` JOIN (` +
 		found(`$12 = '' OR k.name ILIKE $13`) + ` UNION ` +
-		found(`$12 <> '' AND k.owner_id = ANY($19::uuid[])`) + ` UNION ` +
+		found(`$12 <> '' AND `+owners.own(`$19`, emailLike(`$13`))) + ` UNION ` +
 		found(`$12 <> '' AND (k.signature = $12 OR k.prefix = $12 OR k.id BETWEEN $14::uuid AND $15::uuid)`) + order + `) AS found ON found.id = k.id
 		ORDER BY found.place ` + direction + `, k.id ` + direction
-	pattern := "%" + escapeLike(f.Search) + "%"
 	low, high := idRange(f.Search)
-	owners, err := s.ownersLike(ctx, orgID, f.Search, pattern)
-	if err != nil {
-		return KeyPage{}, err
-	}
 	var policy apikey.Policy
 	if f.BreaksPolicy {
 		if policy, err = s.Policy(ctx, orgID); err != nil {
 			return KeyPage{}, err
 		}
 	}
-	departed, err := s.departed(ctx, orgID, f.Orphaned)
-	if err != nil {
-		return KeyPage{}, err
-	}
 	now := s.Now()
 	var records []rowRecord
 	err = s.db.SelectContext(ctx, &records, query,
 		orgID, f.Status, now, f.OwnerID, f.Environment, f.Scope, f.ProfileID, f.WorkspaceID, f.ProcessID,
 		after(now, f.ExpiresWithin), after(now, -f.UnusedFor), f.Search, pattern, low, high,
-		at.ID, at.Value, limit+1, pq.Array(owners), pq.Array(departed),
+		at.ID, at.Value, limit+1, pq.Array(owners.ids), pq.Array(departed.ids),
 		f.Live || f.Orphaned || f.BreaksPolicy, f.BreaksPolicy, policy.LongestLifetime.Seconds(), widest(policy), policy.RequireWorkspace)
 	if err != nil {
 		return KeyPage{}, tidy(err)
@@ -288,24 +293,52 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 	return pageOf(rows(records), at, limit, by.value), nil
 }
 
-// ownersLike finds the members whose e-mail a search finds; nobody when nothing is searched.
-func (s *Store) ownersLike(ctx context.Context, orgID, search, pattern string) ([]string, error) {
-	if search == "" {
-		return nil, nil
-	}
-	var ids []string
-	err := s.db.SelectContext(ctx, &ids, `SELECT id FROM members WHERE org_id = $1 AND email ILIKE $2`, orgID, pattern)
-	return ids, tidy(err)
+// Conditions on a member m whose keys are looked for.
+const notActive = `m.status <> 'active'`
+
+func emailLike(pattern string) string { return `m.email ILIKE ` + pattern }
+
+// mostOwners bounds how many owners of keys a list looks at before it looks at keys, and how many ids it asks for.
+const mostOwners = 1000
+
+// someOwners are the owners of keys for whom a condition holds: their ids or, where there are too many to look at, whether
+// each key's owner is one of them is asked for each key. The zero value is every owner.
+type someOwners struct {
+	ids  []string
+	many bool
 }
 
-// departed finds the members who were suspended or removed; nil when nobody asks, which switches the line off.
-func (s *Store) departed(ctx context.Context, orgID string, asked bool) ([]string, error) {
-	if !asked {
-		return nil, nil
+// own says of a key k that one of them owns it. The parameter ids holds theirs; the condition is the one that found them.
+func (o someOwners) own(ids, condition string) string {
+	if o.many {
+		return `(` + ids + `::uuid[] IS NULL AND k.owner_id IN (SELECT m.id FROM members m WHERE m.org_id = $1 AND ` + condition + `))`
 	}
-	ids := []string{}
-	err := s.db.SelectContext(ctx, &ids, `SELECT id FROM members WHERE org_id = $1 AND status <> 'active'`, orgID)
-	return ids, tidy(err)
+	return `(` + ids + `::uuid[] IS NULL OR k.owner_id = ANY (` + ids + `::uuid[]))`
+}
+
+// ownersWhere finds the owners of an organisation's keys for whom a condition on a member m holds; its parameters begin at $2.
+// It goes from owner to owner, since most members of a large organisation own no key, and a list of all their ids takes longer
+// than the keys. Where that are too many, it asks for the members themselves, of whom there may be few.
+func (s *Store) ownersWhere(ctx context.Context, orgID, condition string, args ...any) (someOwners, error) {
+	args = append([]any{orgID}, args...)
+	limit := strconv.Itoa(mostOwners + 1)
+	var owners struct {
+		IDs  pq.StringArray `db:"ids"`
+		Seen int            `db:"seen"`
+	}
+	err := s.db.GetContext(ctx, &owners, `WITH RECURSIVE `+ownerIDs+`
+		SELECT coalesce(array_agg(m.id::text) FILTER (WHERE `+condition+`), '{}') AS ids, count(*) AS seen
+		FROM (SELECT owner_id FROM owners WHERE owner_id IS NOT NULL LIMIT `+limit+`) AS o
+		CROSS JOIN LATERAL (SELECT * FROM members WHERE id = o.owner_id OFFSET 0) AS m`, args...) // OFFSET keeps the join from reading all members
+	if err != nil || owners.Seen <= mostOwners {
+		return someOwners{ids: owners.IDs}, tidy(err)
+	}
+	members := []string{}
+	err = s.db.SelectContext(ctx, &members, `SELECT m.id FROM members m WHERE m.org_id = $1 AND `+condition+` LIMIT `+limit, args...)
+	if err != nil || len(members) <= mostOwners {
+		return someOwners{ids: members}, tidy(err)
+	}
+	return someOwners{many: true}, nil
 }
 
 // pageOf makes a page of the keys that were found.
