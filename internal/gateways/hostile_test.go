@@ -50,7 +50,7 @@ func raw(t *testing.T, gateway, text string) int {
 
 // walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing.
 func (s *site) walkHostile(t *testing.T, gateway string) {
-	key, all := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat", "read:config", "write:config"}})
+	key, all := s.issue(s.placed(t, gateway, "read:chat", "read:config", "write:config"))
 	_, chat := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
 
 	t.Run("a path that programs read differently is refused", func(t *testing.T) {
@@ -221,10 +221,30 @@ func (s *site) walkHostile(t *testing.T, gateway string) {
 	})
 }
 
+// placed is a draft of a key that has a workspace, a process and a bias profile, all with one name.
+func (s *site) placed(t *testing.T, name string, scopes ...string) keyring.KeyDraft {
+	t.Helper()
+	workspace, err := s.ring.CreateWorkspace(t.Context(), s.org.Owner, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	process, err := s.ring.CreateProcess(t.Context(), s.org.Owner, workspace.ID, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := s.ring.CreateProfile(t.Context(), s.org.Owner, keyring.ProfileDraft{
+		Name: name, DefaultThreshold: "50", Categories: []keyring.CategoryDraft{{Name: "Gender", Enabled: true}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keyring.KeyDraft{Scopes: scopes, WorkspaceID: workspace.ID, ProcessID: process.ID, ProfileID: profile.ID}
+}
+
 // theKey compares everything that the API was told of a key.
 func (s *site) theKey(t *testing.T, what string, got http.Header, key apikey.Key) {
 	t.Helper()
-	want := []string{key.ID, s.org.Owner.MemberID, s.org.ID, key.WorkspaceID, key.ProcessID, string(key.Environment), strings.Join(key.Scopes, " "), ""}
+	want := []string{key.ID, s.org.Owner.MemberID, s.org.ID, key.WorkspaceID, key.ProcessID, string(key.Environment), strings.Join(key.Scopes, " "), key.ProfileID}
 	for i, name := range names {
 		if got.Get(name) != want[i] || len(got[name]) > 1 {
 			t.Errorf("%s: the API saw %s %q, want %q", what, name, got[name], want[i])
