@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -229,9 +230,26 @@ func readSearch(c echo.Context) (string, error) {
 }
 
 // searched is what somebody looks for, for pages and programs alike. A key that is written as it is displayed is looked for
-// by its prefix or signature, and a whole key by its signature.
+// by its prefix or signature, and a text that holds a whole key by that key's signature.
 func searched(text string) string {
-	return apikey.Unmask(input.Search(apikey.Redact(text)))
+	search := input.Search(text)
+	if signature := apikey.SignatureIn(search); signature != "" {
+		return signature
+	}
+	return apikey.Unmask(search)
+}
+
+// withoutKey returns a page's address with the signature in place of the whole key that it searches for, so that the key
+// doesn't stay in the address; "" when it searches for no whole key.
+func withoutKey(c echo.Context) string {
+	text := c.QueryParam("q")
+	if apikey.SignatureIn(input.Search(text)) == "" {
+		return ""
+	}
+	query := maps.Clone(c.QueryParams())
+	query.Set("q", searched(text))
+	query.Del("cursor") // which belongs to another search
+	return withQuery(c.Request().URL.EscapedPath(), query)
 }
 
 // readCount reads a number of 1 to most; otherwise is what a program means that sends none.

@@ -169,7 +169,9 @@ func TestWhatIsDisplayedCanBeSearchedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, page := s.with(secret), s.as(s.org.Owner)
+	whole := key.Prefix + "_" + strings.Repeat("0", 32) + key.Signature
 	for _, q := range []string{
+		whole, "API_KEY=" + whole, key.Prefix + ":" + strings.Repeat("0", 32) + key.Signature + "\u200b",
 		key.Prefix, key.Prefix + "_", key.Prefix + "_••••" + key.Signature, key.Prefix + "_••••to " + key.Signature, key.Prefix + "…" + key.Signature, key.Prefix + "_...." + key.Signature,
 		"••••" + key.Signature, "•••• " + key.Signature, key.Signature, " " + key.Signature + "\t", key.Name, "  " + strings.ToLower(key.Name) + " ", strings.Replace(key.Name, "é", "e\u0301", 1), key.ID,
 	} {
@@ -177,7 +179,11 @@ func TestWhatIsDisplayedCanBeSearchedFor(t *testing.T) {
 		if strings.Count(got.body, `"prefix"`) != 1 || !strings.Contains(got.body, key.ID) {
 			t.Errorf("%q finds by the API: %s", q, got.body)
 		}
-		if got := page.get("/account/api-keys?q=" + url.QueryEscape(q)); !strings.Contains(got.body, key.ID) {
+		shown := page.get("/account/api-keys?q=" + url.QueryEscape(q))
+		if shown.status == http.StatusSeeOther {
+			shown = page.get(shown.location)
+		}
+		if !strings.Contains(shown.body, key.ID) {
 			t.Errorf("%q does not find it on the page", q)
 		}
 	}

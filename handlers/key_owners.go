@@ -16,7 +16,7 @@ import (
 func readKeyOwnerState(c echo.Context) (views.KeyOwnerState, error) {
 	var state views.KeyOwnerState
 	var known bool
-	state.Search = input.Search(c.QueryParam("q"))
+	state.Search = searched(c.QueryParam("q"))
 	state.Left, known = ticked(c.QueryParam("left"))
 	sort := c.QueryParam("sort")
 	state.ByName = sort == "name"
@@ -30,6 +30,9 @@ func (h *handler) keyOwnersPage(c echo.Context) error {
 	state, err := readKeyOwnerState(c)
 	if err != nil {
 		return err
+	}
+	if path := withoutKey(c); path != "" {
+		return h.goTo(c, path)
 	}
 	model := views.KeyOwnerList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor")}
 	page, err := h.keyring.KeyOwnerFigures(c.Request().Context(), actorOf(c), keyring.OwnerFilter(state), model.Cursor, views.PageSizes[0])

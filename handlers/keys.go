@@ -9,7 +9,6 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
-	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -28,10 +27,8 @@ func (h *handler) keysPage(c echo.Context) error {
 	if process.ID != "" && (state.ProcessID != "" || state.WorkspaceID != "") {
 		return errList // the address says both already
 	}
-	// A whole key that somebody searches for shall not stay in the address: its signature finds it as well.
-	if signature := apikey.SignatureIn(state.Search); signature != "" {
-		state.Search = signature
-		return h.goTo(c, state.Path())
+	if path := withoutKey(c); path != "" {
+		return h.goTo(c, path)
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
 	model := views.KeyList{Page: h.page(c), State: state, Process: process, Cursor: c.QueryParam("cursor"), BaseURL: h.baseURL.String()}
@@ -127,7 +124,7 @@ func readListState(c echo.Context) (views.ListState, error) {
 		Environment: apikey.Environment(c.QueryParam("environment")), Scope: c.QueryParam("scope"),
 		ProfileID: c.QueryParam("profile"), WorkspaceID: c.QueryParam("workspace"), ProcessID: c.QueryParam("process"),
 	}}
-	state.Search = apikey.Unmask(input.Search(c.QueryParam("q")))
+	state.Search = searched(c.QueryParam("q"))
 	var known, sizeKnown, expiresKnown, unusedKnown bool
 	state.Sort, known = apikey.ParseSort(c.QueryParam("sort"))
 	state.Size, sizeKnown = smallNumber(c.QueryParam("size"), 100)

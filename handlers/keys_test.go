@@ -308,9 +308,17 @@ func TestWholeKeySearchedForLeavesTheAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin := s.as(s.org.Admin)
-	got := admin.get(views.KeysPath + "?q=" + plaintext.Reveal())
-	if got.status != http.StatusSeeOther || strings.Contains(got.location, plaintext.RevealPass()) || !strings.Contains(admin.get(got.location).body, "found") {
-		t.Errorf("%d %s", got.status, got.location)
+	pair := plaintext.Prefix() + ":" + plaintext.RevealPass()
+	for _, path := range []string{views.KeysPath, views.MembersPath, views.KeyOwnersPath, views.ProcessesPath} {
+		for _, text := range []string{plaintext.Reveal(), pair, "API_KEY=" + plaintext.Reveal(), "the key “" + pair + "”", strings.Replace(plaintext.Reveal(), "_", "\u200b_", 2)} {
+			got := admin.get(path + "?size=25&q=" + url.QueryEscape(text))
+			if got.status != http.StatusSeeOther || got.location != path+"?q="+plaintext.Signature()+"&size=25" {
+				t.Errorf("%s, %q: %d %s", path, text, got.status, got.location)
+			}
+			if page := admin.get(got.location); page.status != http.StatusOK || path == views.KeysPath && !strings.Contains(page.body, "found") {
+				t.Errorf("%s leads to %d, without the key", got.location, page.status)
+			}
+		}
 	}
 }
 

@@ -18,9 +18,12 @@ import (
 const membersAtOnce = 50
 
 func (h *handler) membersPage(c echo.Context) error {
-	state := views.MemberState{Search: input.Search(c.QueryParam("q")), Role: account.Role(c.QueryParam("role")), Status: c.QueryParam("status")}
+	state := views.MemberState{Search: searched(c.QueryParam("q")), Role: account.Role(c.QueryParam("role")), Status: c.QueryParam("status")}
 	if state.Role != "" && !slices.Contains(account.Roles, state.Role) {
 		return errList
+	}
+	if path := withoutKey(c); path != "" {
+		return h.goTo(c, path)
 	}
 	filter := account.MemberFilter{Search: state.Search, Role: state.Role}
 	switch status := account.Status(state.Status); status {

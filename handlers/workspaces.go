@@ -52,15 +52,14 @@ func ofWorkspace(handle placeHandler) func(*handler, echo.Context) error {
 }
 
 func (h *handler) processesPage(c echo.Context) error {
-	search := input.Search(c.QueryParam("q"))
+	search := searched(c.QueryParam("q"))
 	archived, known := ticked(c.QueryParam("archived"))
 	if !known {
 		return errList
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
-	// A whole key that somebody searches for shall not stay in the address, and finds no process.
-	if signature := apikey.SignatureIn(search); signature != "" {
-		return h.goTo(c, views.ProcessesPath)
+	if path := withoutKey(c); path != "" {
+		return h.goTo(c, path)
 	}
 	rooms, err := h.keyring.Rooms(ctx, actor, search, archived)
 	if err != nil {
