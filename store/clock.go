@@ -19,6 +19,7 @@ var ErrClockSkew = errors.New("this server's clock is wrong")
 type clock struct {
 	wall    func() time.Time // this machine's clock, to be replaced by tests
 	reading atomic.Pointer[reading]
+	last    atomic.Int64 // the latest time that now returned, in microseconds since 1970
 }
 
 // reading is what the database's clock showed at a moment of the monotonic clock, give or take the uncertainty.
@@ -31,13 +32,28 @@ func newClock() *clock {
 	return &clock{wall: time.Now}
 }
 
-// now returns the database's time, in UTC and whole microseconds; this machine's until the database was read.
+// now returns the database's time, in UTC and whole microseconds. It does not step back when a better reading shows that
+// the one before was ahead: it holds until the database's time has caught up, for at most MaxClockSkew. Only a database
+// whose own clock was set back further, or another one that has taken its place, sets it back.
 func (c *clock) now() time.Time {
-	now := c.wall()
-	if r := c.reading.Load(); r != nil {
-		now = r.database.Add(time.Since(r.at))
+	for {
+		last := c.last.Load() // before the estimate: of two calls at once the slower one tries again
+		now := c.estimate().UnixMicro()
+		if behind := last - now; behind >= 0 && behind <= MaxClockSkew.Microseconds() {
+			now = last
+		} else if !c.last.CompareAndSwap(last, now) {
+			continue
+		}
+		return time.UnixMicro(now).UTC()
 	}
-	return now.UTC().Truncate(time.Microsecond)
+}
+
+// estimate returns the database's time by the last reading; this machine's until the database was read.
+func (c *clock) estimate() time.Time {
+	if r := c.reading.Load(); r != nil {
+		return r.database.Add(time.Since(r.at))
+	}
+	return c.wall()
 }
 
 // read takes what the database's clock showed between the moments when it was asked and when it answered. A reading that
@@ -52,7 +68,7 @@ func (c *clock) read(database, asked, answered time.Time) {
 }
 
 // skew returns how far this machine's clock is ahead of the database's; negative where it is behind.
-func (c *clock) skew() time.Duration { return c.wall().Sub(c.now()) }
+func (c *clock) skew() time.Duration { return c.wall().Sub(c.estimate()) }
 
 // check returns ErrClockSkew, with the skew, when it is more than MaxClockSkew.
 func (c *clock) check() error {

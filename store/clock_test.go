@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,6 +85,67 @@ func TestAWrongClockEndsNothing(t *testing.T) {
 				t.Errorf("the other one: %v", err)
 			}
 		})
+	}
+}
+
+// TestTheClockDoesNotStepBack lets better readings show that the clock was ahead, while it is asked from several goroutines.
+func TestTheClockDoesNotStepBack(t *testing.T) {
+	s := storetest.New(t)
+	base := time.Now() // with the monotonic clock
+	var latest atomic.Int64
+	ask := func() error {
+		before := time.UnixMicro(latest.Load())
+		now := s.Now()
+		for seen := latest.Load(); seen < now.UnixMicro() && !latest.CompareAndSwap(seen, now.UnixMicro()); seen = latest.Load() {
+		}
+		if now.Before(before) {
+			return fmt.Errorf("%s came after %s", now.Format(time.RFC3339Nano), before.Format(time.RFC3339Nano))
+		}
+		return nil
+	}
+	stop := make(chan struct{})
+	var asking sync.WaitGroup
+	for range 4 {
+		asking.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := ask(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	// Each reading disagrees with the one before by more than both are uncertain.
+	for i, ahead := range []time.Duration{1500 * time.Millisecond, 0, 300 * time.Millisecond, 299 * time.Millisecond, -400 * time.Millisecond, 100 * time.Millisecond} {
+		at := time.Now()
+		s.ReadClock(base.Add(at.Sub(base)+ahead), at, at)
+		if err := errors.Join(ask(), ask()); err != nil {
+			t.Errorf("reading %d: %v", i, err)
+		}
+	}
+	close(stop)
+	asking.Wait()
+
+	// It goes on when the database's time has caught up.
+	held, at := s.Now(), time.Now()
+	s.ReadClock(held.Add(-20*time.Millisecond), at, at)
+	for now := s.Now(); !now.After(held); now = s.Now() {
+		if time.Since(at) > 10*time.Second {
+			t.Fatalf("it still shows %s", now)
+		}
+	}
+
+	// A clock that was set back is followed at once.
+	at = time.Now()
+	set := s.Now().Add(-time.Hour)
+	s.ReadClock(set, at, at)
+	if now := s.Now(); now.Before(set) || now.After(set.Add(time.Minute)) {
+		t.Errorf("the database's clock was set to %s, and the time is %s", set, now)
 	}
 }
 

@@ -8,6 +8,11 @@ import (
 // SetWallClock replaces this machine's clock as the store sees it.
 func (s *Store) SetWallClock(wall func() time.Time) { s.clock.wall = wall }
 
+// ReadClock takes a reading of the database's clock, as a heartbeat does.
+func (s *Store) ReadClock(database, asked, answered time.Time) {
+	s.clock.read(database, asked, answered)
+}
+
 // Explain is what Probe makes of an error.
 func Explain(err error) error { return tidy(explain(err)) }
 

@@ -27,7 +27,7 @@ type UsageBatch struct {
 }
 
 // AddUsage adds to what is known of keys' use, whichever organisation they are of, and to the sum that each organisation
-// has of all its keys, which outlives them. Counts are added up; the last use is replaced by a later one only. A batch whose
+// has of all its keys, which outlives them. Counts are added up; the last use is replaced by one that is not earlier. A batch whose
 // number the replica has used before is counted already and left alone. Like a cookie's data it is bookkeeping and not
 // audited.
 //
@@ -81,7 +81,7 @@ func (s *Store) AddUsage(ctx context.Context, batch UsageBatch) error {
 		ORDER BY key_id, last_used_at DESC
 		ON CONFLICT (key_id) DO UPDATE SET last_used_at = excluded.last_used_at, idle_since = greatest(u.idle_since, excluded.last_used_at),
 			address = excluded.address, user_agent = excluded.user_agent
-			WHERE u.last_used_at IS NULL OR u.last_used_at < excluded.last_used_at`,
+			WHERE u.last_used_at IS NULL OR u.last_used_at <= excluded.last_used_at`,
 		pq.Array(ids), pq.Array(hours), pq.Array(accepted), pq.Array(refused), pq.Array(lastUses), pq.Array(addresses), pq.Array(agents),
 		batch.Replica, batch.Number, s.Now())
 	return tidy(err)

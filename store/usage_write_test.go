@@ -89,6 +89,10 @@ func TestAnOlderUseDoesNotReplaceALaterOne(t *testing.T) {
 	if got := use(t, s, key); got.At == nil || !got.At.Equal(now) || got.UserAgent != "late" {
 		t.Errorf("the last use is %+v", got)
 	}
+	addUsage(t, s, store.UsageCount{KeyID: key.ID, Hour: now, Accepted: 1, LastUsedAt: now, UserAgent: "later, while the clock was held"})
+	if got := use(t, s, key); got.UserAgent != "later, while the clock was held" {
+		t.Errorf("of two uses at one time the last is %+v", got)
+	}
 }
 
 func TestAUseBeforeTheKeysCreationDoesNotMakeItLookIdle(t *testing.T) {

@@ -65,11 +65,12 @@ func TestEveryUseIsCountedOnceAndAStopLosesNone(t *testing.T) {
 
 func TestTheLastUseIsWrittenDown(t *testing.T) {
 	w := newWorld(t)
-	v, stop := w.replica(w.url)
+	replica := open(w, w.url)
+	v, stop := w.run(replica)
 	k := w.issue(nil)
 	w.verify(v, k, verify.Question{Address: addr("203.0.113.1"), UserAgent: "first"})
-	before := w.store.Now().Add(-100 * time.Millisecond) // the replica has read the database's clock itself
-	agent := strings.Repeat("ü", 200) + "\x00\xff"       // cut within a letter at 300 bytes if nobody takes care
+	before := replica.Now()                        // of two stores each has its own reading of the database's clock
+	agent := strings.Repeat("ü", 200) + "\x00\xff" // cut within a letter at 300 bytes if nobody takes care
 	w.verify(v, k, verify.Question{Address: addr("::ffff:203.0.113.9"), UserAgent: "x" + agent})
 	w.verify(v, k, verify.Question{Address: addr("203.0.113.3"), UserAgent: "refused", Scopes: []string{"write:config"}})
 	stop()
