@@ -48,7 +48,7 @@ func (p *Page) axe() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.evalIn(world.ExecutionContextID, string(source), nil); err != nil {
+	if err := p.evalIn(world.ExecutionContextID, axeTime, string(source), nil); err != nil {
 		return nil, err
 	}
 	var violations []struct {
@@ -59,7 +59,7 @@ func (p *Page) axe() ([]string, error) {
 		}
 	}
 	// What still moves, like a dialog that opens, has other colours than it will have.
-	err = p.evalIn(world.ExecutionContextID, `Promise.all(document.getAnimations()
+	err = p.evalIn(world.ExecutionContextID, axeTime, `Promise.all(document.getAnimations()
 		.filter((a) => Number.isFinite(a.effect.getComputedTiming().endTime)).map((a) => a.finished.catch(() => {}))
 	).then(() => axe.run(document, {
 		resultTypes: ["violations"],

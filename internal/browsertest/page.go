@@ -28,6 +28,7 @@ import (
 
 const (
 	waitTime = 10 * time.Second      // the bound of every wait
+	axeTime  = 60 * time.Second      // the bound of axe-core, which looks at each element of a long page
 	interval = 20 * time.Millisecond // between two looks at a condition
 )
 
@@ -579,12 +580,14 @@ func (p *Page) inPage(function string, out any, args ...string) error {
 }
 
 func (p *Page) eval(js string, out any) error {
-	return p.evalIn(0, js, out)
+	return p.evalIn(0, waitTime, js, out)
 }
 
-// evalIn evaluates in an execution context, 0 being the page's own.
-func (p *Page) evalIn(world runtime.ExecutionContextID, js string, out any) error {
-	res, err := call(p, runtime.Evaluate, runtime.EvaluateParams{
+// evalIn evaluates in an execution context, 0 being the page's own, and waits no longer than limit.
+func (p *Page) evalIn(world runtime.ExecutionContextID, limit time.Duration, js string, out any) error {
+	ctx, cancel := context.WithTimeout(p.ctx, limit)
+	defer cancel()
+	res, err := chromedp.Call(ctx, runtime.Evaluate, runtime.EvaluateParams{
 		Expression: js, ContextID: world, ReturnByValue: new(true), AwaitPromise: new(true), UserGesture: new(true),
 	})
 	switch {
