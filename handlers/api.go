@@ -31,7 +31,8 @@ func respond(c echo.Context, status int, answer any) error {
 	if err != nil {
 		return err
 	}
-	c.Response().Header()["Cache-Control"] = noStore
+	header := c.Response().Header()
+	header["Cache-Control"], header["X-Content-Type-Options"], header["Content-Security-Policy"] = noStore, noSniffing, noContent
 	return c.JSONBlob(status, body)
 }
 

@@ -63,7 +63,7 @@ func TestEveryPageKeepsItsPromisesToTheBrowser(t *testing.T) {
 
 func TestBrowsersFindTheMarkByItsUsualName(t *testing.T) {
 	b := newSite(t).visitor()
-	if got := b.get("/favicon.ico"); got.status != http.StatusFound || b.get(got.location).header.Get("Content-Type") != "image/svg+xml" {
+	if got := b.get("/favicon.ico"); got.status != http.StatusFound || b.get(got.location).header.Get("Content-Type") != "image/svg+xml; charset=utf-8" {
 		t.Errorf("%d %s", got.status, got.location)
 	}
 }

@@ -16,7 +16,14 @@ import (
 // contentPolicy lets a page load from this server alone, run no inline script and carry no inline style, send its
 // forms nowhere else, and stand in nobody's frame.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; " +
-	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+	"connect-src 'self'; form-action 'self'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"
+
+// What the gateways' answers carry, whose door sets no headers: a gateway may pass a refusal on to a browser. They have no
+// Strict-Transport-Security, which that browser would take to be of the gateway's own host.
+var (
+	noSniffing = []string{"nosniff"}
+	noContent  = []string{"default-src 'none'; base-uri 'none'; object-src 'none'; frame-ancestors 'none'"}
+)
 
 func (h *handler) secureHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

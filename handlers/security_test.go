@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"io"
+	"mime"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/static"
 	"github.com/moonlatch/moonlatch/store/storetest"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -147,5 +150,73 @@ func TestHSTSLeavesSubdomainsAloneUnlessAskedFor(t *testing.T) {
 				t.Errorf("%s over %s, subdomains %t: %q, want %q", path, c.scheme, c.subdomains, got, c.want)
 			}
 		}
+	}
+}
+
+// TestEveryAnswerSaysWhatItIs looks at one answer of each kind: no browser guesses its type, reads text in another encoding, runs
+// or frames what it was not meant to.
+func TestEveryAnswerSaysWhatItIs(t *testing.T) {
+	s := newSite(t)
+	b := s.as(s.org.Admin)
+	_, key := s.key(s.org.Admin, "read:api-keys")
+	for _, c := range []struct{ path, key string }{
+		{"/account/api-keys", ""}, {"/nowhere", ""}, {static.Path("app.css"), ""}, {static.Path("app.js"), ""}, {static.Path("mark.svg"), ""}, {static.Root, ""},
+		{"/openapi.json", ""}, {jwksPath, ""}, {"/healthz", ""}, {"/docs", ""}, {exportKeysPath, ""}, {"/v1/nowhere", ""}, {"/v1/api-keys", key}, {forwardAuthPath, ""}, {verifyPath, ""},
+	} {
+		header := map[string]string{}
+		if c.key != "" {
+			header["Authorization"] = "Bearer " + c.key
+		}
+		got := b.send(http.MethodGet, c.path, nil, header)
+		kind, params, err := mime.ParseMediaType(got.header.Get("Content-Type"))
+		if text := strings.HasPrefix(kind, "text/") || strings.HasSuffix(kind, "+xml"); err != nil || text && !strings.EqualFold(params["charset"], "utf-8") {
+			t.Errorf("%s: the type is %q", c.path, got.header.Get("Content-Type"))
+		}
+		if got.header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s: its type may be guessed", c.path)
+		}
+		for _, directive := range []string{"default-src 'none'", "object-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"} {
+			if !strings.Contains(got.header.Get("Content-Security-Policy"), directive) {
+				t.Errorf("%s: the policy lacks %s: %q", c.path, directive, got.header.Get("Content-Security-Policy"))
+			}
+		}
+		if got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s may be read by other sites", c.path)
+		}
+		if strings.Contains(got.body, "<pre>") && c.path == static.Root {
+			t.Error("the folder of static files is listed")
+		}
+	}
+}
+
+func TestTraceEchoesNothing(t *testing.T) {
+	s := newSite(t)
+	for _, path := range []string{"/", "/sign-in", "/healthz", static.Path("app.css"), "/v1/api-keys", forwardAuthPath} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodTrace, s.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("X-Secret", "echoed back")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if err != nil || response.StatusCode < 400 || strings.Contains(string(body), "echoed back") {
+			t.Errorf("TRACE %s: %d, %v", path, response.StatusCode, err)
+		}
+	}
+}
+
+// TestAnOriginForgesNoLogLine sends what looks like the end of one field and the beginning of another.
+func TestAnOriginForgesNoLogLine(t *testing.T) {
+	s := newSite(t)
+	s.visitor().send(http.MethodPost, views.SignInPath, url.Values{}, map[string]string{"Origin": `https://x" level=ERROR msg="forged`, "Sec-Fetch-Site": "cross-site"})
+	s.log.Lock()
+	defer s.log.Unlock()
+	logged := s.log.String()
+	if !strings.Contains(logged, `origin="https://x\" level=ERROR msg=\"forged"`) || strings.Contains(logged, `msg="forged"`) {
+		t.Errorf("the log: %s", logged)
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
+
+	"github.com/trustelem/zxcvbn/frequency"
 )
 
 // own are the words that the tests' person and organisation have.
@@ -68,4 +71,29 @@ func TestEstimateReadsBoundedText(t *testing.T) {
 		guesses(strings.Repeat(unit, MaxPassword)[:MaxPassword], own)
 	}
 	t.Logf("four passwords of %d characters took %v", MaxPassword, time.Since(began))
+}
+
+// TestThePasswordsOfBreachesAreRefused reads zxcvbn's list of the most common passwords of breaches. Hardly any is as long as ours
+// have to be, so the first are also tried written several times, and twice with a year.
+func TestThePasswordsOfBreachesAreRefused(t *testing.T) {
+	list := frequency.FrequencyLists["passwords"]
+	if len(list) < 3000 {
+		t.Fatalf("%d passwords are known", len(list))
+	}
+	tried := 0
+	for rank, password := range list {
+		tries := []string{password}
+		if rank < 300 { // each estimate takes some milliseconds
+			tries = append(tries, strings.Repeat(password, 1+MinPassword/len(password)), password+password+"2026")
+		}
+		for _, text := range tries {
+			if utf8.RuneCountInString(text) < MinPassword {
+				continue
+			}
+			if tried++; checkPassword(text) == nil {
+				t.Errorf("%q is accepted: %.1e guesses", text, guesses(text, nil))
+			}
+		}
+	}
+	t.Logf("%d of them are long enough, as they are or repeated", tried)
 }

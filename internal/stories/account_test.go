@@ -70,3 +70,24 @@ func TestOnesOwnAccount(t *testing.T) {
 		})
 	}
 }
+
+// TestBackAfterSignOutShowsNothing presses Back when somebody has left: the browser has kept no page of theirs.
+func TestBackAfterSignOutShowsNothing(t *testing.T) {
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			s := open(t)
+			org := storetest.Organisation(t, s.store)
+			p := s.visit(org.Admin, way.options...)
+			p.Goto("/account/api-keys")
+			p.Goto("/account")
+			p.Click(`button:text("Sign out everywhere")`)
+			p.WaitFor(`[role=status]:text("signed out everywhere")`)
+			for range 2 {
+				p.Back()
+				if html := p.HTML(); !strings.HasPrefix(p.Path(), "/sign-in") || strings.Contains(html, org.Admin.Email) {
+					t.Errorf("after Back, the browser is at %s", p.Path())
+				}
+			}
+		})
+	}
+}
