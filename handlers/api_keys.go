@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -237,19 +236,6 @@ func searched(text string) string {
 		return signature
 	}
 	return apikey.Unmask(search)
-}
-
-// withoutKey returns a page's address with the signature in place of the whole key that it searches for, so that the key
-// doesn't stay in the address; "" when it searches for no whole key.
-func withoutKey(c echo.Context) string {
-	text := c.QueryParam("q")
-	if apikey.SignatureIn(input.Search(text)) == "" {
-		return ""
-	}
-	query := maps.Clone(c.QueryParams())
-	query.Set("q", searched(text))
-	query.Del("cursor") // which belongs to another search
-	return withQuery(c.Request().URL.EscapedPath(), query)
 }
 
 // readCount reads a number of 1 to most; otherwise is what a program means that sends none.

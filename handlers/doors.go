@@ -34,6 +34,7 @@ func (h *handler) makeDoors() doors {
 		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
 			h.limitSignIns, // before the first query
 			h.loadCookie,   // before what refuses, so that a refusal has the viewer's page around it
+			h.keepKeysOut,
 			h.identify,
 			h.refuseCrossOrigin,
 			refuseBrokenText,

@@ -31,9 +31,6 @@ func (h *handler) keyOwnersPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if path := withoutKey(c); path != "" {
-		return h.goTo(c, path)
-	}
 	model := views.KeyOwnerList{Page: h.page(c), State: state, Cursor: c.QueryParam("cursor")}
 	page, err := h.keyring.KeyOwnerFigures(c.Request().Context(), actorOf(c), keyring.OwnerFilter(state), model.Cursor, views.PageSizes[0])
 	if err != nil {

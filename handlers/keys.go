@@ -27,9 +27,6 @@ func (h *handler) keysPage(c echo.Context) error {
 	if process.ID != "" && (state.ProcessID != "" || state.WorkspaceID != "") {
 		return errList // the address says both already
 	}
-	if path := withoutKey(c); path != "" {
-		return h.goTo(c, path)
-	}
 	ctx, actor := c.Request().Context(), actorOf(c)
 	model := views.KeyList{Page: h.page(c), State: state, Process: process, Cursor: c.QueryParam("cursor"), BaseURL: h.baseURL.String()}
 	if err := h.fillListOptions(c, &model); err != nil {

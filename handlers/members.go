@@ -22,9 +22,6 @@ func (h *handler) membersPage(c echo.Context) error {
 	if state.Role != "" && !slices.Contains(account.Roles, state.Role) {
 		return errList
 	}
-	if path := withoutKey(c); path != "" {
-		return h.goTo(c, path)
-	}
 	filter := account.MemberFilter{Search: state.Search, Role: state.Role}
 	switch status := account.Status(state.Status); status {
 	case "":

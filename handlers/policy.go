@@ -173,6 +173,41 @@ func asTyped(request *http.Request) string {
 	return request.URL.Path
 }
 
+// keepKeysOut leads a browser that asks for an address with a whole API key in it to the same address without: the history of a
+// browser and the logs of proxies keep addresses. Where it stood is the signature, which a search finds as well.
+func (h *handler) keepKeysOut(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return next(c)
+		}
+		path, query := apikey.Redact(r.URL.Path), r.URL.Query()
+		found := path != r.URL.Path
+		for name, values := range query {
+			if apikey.SignatureIn(name) != "" {
+				found = true
+				query.Del(name)
+				continue
+			}
+			for i, value := range values {
+				switch signature := apikey.SignatureIn(value); {
+				case signature == "":
+				case name == "q":
+					found, values[i] = true, signature
+					query.Del("cursor") // of another search
+				default:
+					found, values[i] = true, apikey.Redact(value)
+				}
+			}
+		}
+		if !found {
+			return next(c)
+		}
+		here := url.URL{Path: "/" + strings.TrimLeft(path, "/")} // more would name another host
+		return h.goTo(c, withQuery(here.EscapedPath(), query))
+	}
+}
+
 func withQuery(path string, query url.Values) string {
 	if len(query) == 0 {
 		return path

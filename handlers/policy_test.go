@@ -313,3 +313,42 @@ func TestEveryAPIRouteRefusesTheWrongProgram(t *testing.T) {
 		}
 	}
 }
+
+// TestNoAddressKeepsAWholeKey asks every page with a key in its search, in another field, and in its path.
+func TestNoAddressKeepsAWholeKey(t *testing.T) {
+	s := newSite(t)
+	_, secret := s.key(s.org.Owner, "read:chat")
+	at := strings.LastIndexByte(secret, '_')
+	pair, signature := secret[:at]+":"+secret[at+1:], secret[len(secret)-apikey.SignatureLength:]
+	ids := things(t, s.store, s.keyring, s.org.Owner)
+	owner, nobody := s.as(s.org.Owner), s.visitor()
+	for _, r := range routes {
+		if r.method != get || r.policy.kind == machine {
+			continue
+		}
+		page, known := r.named(ids)
+		if !known {
+			t.Fatalf("%s %s: the walk knows no such thing", r.method, r.path)
+		}
+		page = (&url.URL{Path: page}).EscapedPath()
+		for query, leads := range map[string]string{
+			"q=" + secret: "q=" + signature, "q=Bearer+" + secret + "+x": "q=" + signature, "q=" + url.QueryEscape(pair): "q=" + signature,
+			"return=%2Fmembers%3Fq%3D" + secret + "&size=25": "return=%2Fmembers%3Fq%3D" + signature + "&size=25", secret + "=1": "",
+		} {
+			want := page
+			if leads != "" {
+				want += "?" + leads
+			}
+			for who, c := range map[string]*browser{"an owner": owner, "nobody": nobody} {
+				if got := c.get(page + "?" + query); got.status != http.StatusSeeOther || got.location != want {
+					t.Errorf("%s asks for %s?%s: %d %q, not %q", who, page, query, got.status, got.location, want)
+				}
+			}
+		}
+	}
+	for path, want := range map[string]string{"/account/api-keys/" + secret: "/account/api-keys/" + signature, "//evil.example/" + secret: "/evil.example/" + signature, "/%5Cevil.example/" + secret: "/%5Cevil.example/" + signature} {
+		if got := owner.get(path); got.status != http.StatusSeeOther || got.location != want {
+			t.Errorf("%s: %d %q, not %q", path, got.status, got.location, want)
+		}
+	}
+}

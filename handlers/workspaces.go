@@ -58,9 +58,6 @@ func (h *handler) processesPage(c echo.Context) error {
 		return errList
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
-	if path := withoutKey(c); path != "" {
-		return h.goTo(c, path)
-	}
 	rooms, err := h.keyring.Rooms(ctx, actor, search, archived)
 	if err != nil {
 		return err
