@@ -164,3 +164,67 @@ func TestPlaintextIsRevealedInFewPlaces(t *testing.T) {
 		})
 	}
 }
+
+// shipped are the sources of the binary.
+func shipped(t *testing.T) (out []source) {
+	t.Helper()
+	for _, file := range sources(t) {
+		if !slices.Contains([]string{"store/storetest", "internal/browsertest", "internal/licences/gather", "docs/gateways"}, file.room) {
+			out = append(out, file)
+		}
+	}
+	return out
+}
+
+// TestServerConnectsToItsDatabaseAlone names the files that may open a connection: nothing that somebody types leads the
+// server to an address, and nothing that it knows goes elsewhere.
+func TestServerConnectsToItsDatabaseAlone(t *testing.T) {
+	may := map[string]string{
+		"store/dialer.go":             "PostgreSQL",
+		"internal/pgembed/pgembed.go": "its own PostgreSQL",
+	}
+	clients := map[string][]string{
+		"http": {"Get", "Head", "Post", "PostForm", "Client", "DefaultClient", "Transport", "DefaultTransport"},
+		"net":  {"Dial", "DialTimeout", "DialTCP", "DialUDP", "DialUnix", "Dialer"},
+		"tls":  {"Dial", "DialWithDialer", "Dialer"},
+		"smtp": {"Dial", "SendMail", "NewClient"},
+	}
+	found := map[string]bool{}
+	for _, file := range shipped(t) {
+		ast.Inspect(file.File, func(n ast.Node) bool {
+			if use, ok := n.(*ast.SelectorExpr); ok {
+				if pkg, ok := use.X.(*ast.Ident); ok && slices.Contains(clients[pkg.Name], use.Sel.Name) {
+					if found[file.name] = true; may[file.name] == "" {
+						t.Errorf("%s connects to something: %s.%s", file.name, pkg.Name, use.Sel.Name)
+					}
+				}
+			}
+			return true
+		})
+	}
+	for name := range may {
+		if !found[name] {
+			t.Errorf("%s connects to nothing any more", name)
+		}
+	}
+}
+
+// TestDangerousPackagesStayOut lists what the binary does without, and who alone may use the rest.
+func TestDangerousPackagesStayOut(t *testing.T) {
+	const nobody = ""
+	rooms := map[string]string{
+		"os/exec": "internal/pgembed", "syscall": "internal/pgembed cmd/moonlatch", "golang.org/x/sys/unix": "internal/pgembed",
+		"unsafe": nobody, "plugin": nobody, "encoding/gob": nobody, "encoding/xml": nobody, "text/template": nobody, "html/template": nobody,
+		"net/http/pprof": nobody, "expvar": nobody, "net/rpc": nobody, "C": nobody,
+		"crypto/md5": nobody, "crypto/sha1": nobody, "crypto/des": nobody, "crypto/rc4": nobody, "crypto/dsa": nobody, "crypto/rsa": nobody,
+		"math/rand": nobody, "math/rand/v2": "store internal/jobs internal/demo", // pauses, and the demonstration's traffic
+	}
+	for _, file := range shipped(t) {
+		for _, spec := range file.Imports {
+			imported := strings.Trim(spec.Path.Value, `"`)
+			if allowed, known := rooms[imported]; known && !slices.Contains(strings.Fields(allowed), file.room) {
+				t.Errorf("%s must not import %s", file.name, imported)
+			}
+		}
+	}
+}
