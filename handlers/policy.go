@@ -12,6 +12,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -190,6 +191,7 @@ func (h *handler) keepKeysOut(next echo.HandlerFunc) echo.HandlerFunc {
 				continue
 			}
 			for i, value := range values {
+				value = input.Search(value) // without characters that nobody sees between those of a key
 				switch signature := apikey.SignatureIn(value); {
 				case signature == "":
 				case name == "q":
