@@ -16,7 +16,7 @@ import (
 )
 
 // The documents in which a claim names the test that shows it.
-var claims = []string{"../SECURITY.md", "../docs/threat-model.md"}
+var claims = []string{"../SECURITY.md", "../docs/threat-model.md", "../docs/data.md"}
 
 // TestEveryTestThatADocumentNamesExists reads the tests' names from the sources, so that no claim rests on a test that was renamed.
 func TestEveryTestThatADocumentNamesExists(t *testing.T) {
@@ -42,6 +42,28 @@ func TestEveryLinkOfADocumentLeadsSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryTableIsInThePageOnData reads the schema's tables, so that none holds personal data that nobody wrote down.
+func TestEveryTableIsInThePageOnData(t *testing.T) {
+	page := read(t, "../docs/data.md")
+	migrations, err := filepath.Glob("../migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tables := 0
+	for _, file := range migrations {
+		for _, found := range table.FindAllStringSubmatch(read(t, file), -1) {
+			if tables++; !strings.Contains(page, "`"+found[1]+"`") {
+				t.Errorf("%s makes the table %s: say in docs/data.md what it holds of people, and for how long", file, found[1])
+			}
+		}
+	}
+	if tables < 20 {
+		t.Errorf("%d tables found", tables)
+	}
+}
+
+var table = regexp.MustCompile(`(?m)^\s*CREATE TABLE (?:IF NOT EXISTS )?(\w+)`)
 
 // TestChecksOfDocumentsFindMistakes feeds the checks of this file what they are there to find.
 func TestChecksOfDocumentsFindMistakes(t *testing.T) {
