@@ -351,7 +351,7 @@ func (h *handler) apiKeyUsage(c echo.Context) error {
 	if err := knownQuery(c, "days"); err != nil {
 		return err
 	}
-	days, err := readCount(c, "days", 30, 90)
+	days, err := readCount(c, "days", 30, apikey.MostUsageDays)
 	if err != nil {
 		return err
 	}

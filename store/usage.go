@@ -10,8 +10,8 @@ import (
 )
 
 // RequestsSince counts the requests that each of the keys was presented with since a time, accepted and refused
-// together. A key without requests is missing from the map. Hours are the smallest unit: the one in which since
-// falls counts whole.
+// together. A key without requests is missing from the map. Hours are the smallest unit, and days before HourlyUsageDays:
+// the one in which since falls counts whole.
 func (s *Store) RequestsSince(ctx context.Context, orgID string, keyIDs []string, since time.Time) (map[string]int64, error) {
 	var counts []struct {
 		KeyID    string `db:"key_id"`

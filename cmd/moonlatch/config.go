@@ -34,6 +34,7 @@ type config struct {
 	MetricsAddr    listenAddress  `env:"METRICS_ADDR" help:"where /metrics is served alone, like 127.0.0.1:9090 (default: at ADDR, for loopback and private addresses, not through a proxy)"`
 	RateLimit      requestRate    `env:"RATE_LIMIT" envDefault:"600" help:"requests a minute that each program may send to /v1; questions about keys are not counted"`
 	ShutdownDelay  time.Duration  `env:"SHUTDOWN_DELAY" envDefault:"5s" help:"how long a server that was told to stop still accepts requests, while /readyz answers 503, like 10s; 0s to 10m"`
+	UsageRetention usageDays      `env:"USAGE_RETENTION" envDefault:"100" help:"days for which counts of requests are kept, 90 to 3650"`
 	LogFormat      logFormat      `env:"LOG_FORMAT" envDefault:"text" help:"text or json; the log goes to standard error"`
 	LogLevel       logLevel       `env:"LOG_LEVEL" envDefault:"info" help:"debug, info, warn or error"`
 }
@@ -44,6 +45,7 @@ type (
 	logFormat     string
 	logLevel      string
 	requestRate   int
+	usageDays     int
 )
 
 var levels = map[logLevel]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
@@ -55,6 +57,7 @@ var parsers = map[reflect.Type]env.ParserFunc{
 	reflect.TypeFor[[]netip.Prefix](): parseProxies,
 	reflect.TypeFor[requestRate]():    parseRate,
 	reflect.TypeFor[time.Duration]():  parseDelay,
+	reflect.TypeFor[usageDays]():      parseUsageDays,
 	reflect.TypeFor[bool]():           parseSwitch,
 	reflect.TypeFor[logFormat]():      parseLogFormat,
 	reflect.TypeFor[logLevel]():       parseLogLevel,
@@ -180,6 +183,14 @@ func parseDelay(text string) (any, error) {
 		return nil, fmt.Errorf("%q is not a delay; write a time from 0s to 10m, like 5s", text)
 	}
 	return delay, nil
+}
+
+func parseUsageDays(text string) (any, error) {
+	days, err := strconv.Atoi(text)
+	if err != nil || days < apikey.MostUsageDays || days > 3650 {
+		return nil, fmt.Errorf("%q is not a number of days; write a whole number from %d, which the API answers for, to 3650", text, apikey.MostUsageDays)
+	}
+	return usageDays(days), nil
 }
 
 func parseSwitch(text string) (any, error) {

@@ -77,6 +77,7 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 			return err
 		}
 		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
+			jobs.Job{Name: "usage", Every: sweepEvery, Do: func(ctx context.Context) error { return s.CompactUsage(ctx, int(p.config.UsageRetention)) }},
 			jobs.Job{Name: "secrets", Every: time.Minute, Do: s.CheckSecrets},
 			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey},
 			jobs.Job{Name: "unused keys", Every: time.Hour, Do: ring.DisableUnused})

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
 func TestANewInstallationIsSetUpByAOneTimeLink(t *testing.T) {
@@ -173,5 +175,25 @@ func TestAServerToldToStopIsNotReadyAndStillAnswers(t *testing.T) {
 	}
 	if code := s.end(t); code != exitDone {
 		t.Errorf("exit %d: %s", code, s.stderr.String())
+	}
+}
+
+func TestServeKeepsUsageForAsLongAsItIsTold(t *testing.T) {
+	env := append(onDatabase(t), "USAGE_RETENTION=120")
+	createUser(t, env, "Acme", "ada@acme.example", "owner")
+	db := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
+	if _, err := db.ExecContext(t.Context(), `INSERT INTO organisation_usage (org_id, hour, accepted)
+		SELECT id, date_trunc('day', now(), 'UTC') - days * interval '1 day' + hours * interval '1 hour', days FROM organisations, unnest(ARRAY[1, 110, 130]) AS days, unnest(ARRAY[13, 14]) AS hours`); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, env)
+	var left string
+	for deadline := time.Now().Add(time.Minute); left != "00:00 220, 13:00 1, 14:00 1" && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if err := db.QueryRowContext(t.Context(), `SELECT string_agg(to_char(hour, 'HH24:MI ') || accepted, ', ' ORDER BY hour) FROM organisation_usage`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left != "00:00 220, 13:00 1, 14:00 1" {
+		t.Errorf("after a minute %s is left", left)
 	}
 }

@@ -48,6 +48,10 @@ func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
 		"HSTS_INCLUDE_SUBDOMAINS=true":                     "BASE_URL that begins with https://",
 		"TRUSTED_PROXIES=10.0.0.0/8,proxy":                 `TRUSTED_PROXIES: "proxy"`,
 		"TRUSTED_PROXIES=10.0.0.1/8":                       "10.0.0.0/8",
+		"USAGE_RETENTION=89":                               "USAGE_RETENTION: ",
+		"USAGE_RETENTION=0":                                "USAGE_RETENTION: ",
+		"USAGE_RETENTION=forever":                          "from 90",
+		"USAGE_RETENTION=3651":                             "USAGE_RETENTION: ",
 		"LOG_FORMAT=xml":                                   "LOG_FORMAT: ",
 		"LOG_LEVEL=loud":                                   "LOG_LEVEL: ",
 		"DATABASE_URL=mysql://u:hunter2@h/x":               "DATABASE_URL: ",
@@ -70,11 +74,11 @@ func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
 }
 
 func TestConfigurationIsRead(t *testing.T) {
-	c, err := readConfig([]string{"ADDR=:9000", "TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.7", "LOG_FORMAT=json", "LOG_LEVEL=", "PATH=/bin"})
+	c, err := readConfig([]string{"ADDR=:9000", "TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.7", "LOG_FORMAT=json", "LOG_LEVEL=", "USAGE_RETENTION=365", "PATH=/bin"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(c.TrustedProxies) != 2 || c.TrustedProxies[1].String() != "192.0.2.7/32" || c.LogLevel != "info" || c.DataDir != "data" || c.DatabaseURL != "" {
+	if len(c.TrustedProxies) != 2 || c.TrustedProxies[1].String() != "192.0.2.7/32" || c.LogLevel != "info" || c.DataDir != "data" || c.UsageRetention != 365 || c.DatabaseURL != "" {
 		t.Errorf("%+v", c)
 	}
 	for listening, want := range map[string]string{

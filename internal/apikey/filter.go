@@ -75,6 +75,9 @@ type Position struct {
 	Backward bool
 }
 
+// MostUsageDays is for how many days, today included, usage is read at most. It is kept for at least as long.
+const MostUsageDays = 90
+
 // DayUsage is how many requests a key was presented with on one day (UTC).
 type DayUsage struct {
 	Day      time.Time

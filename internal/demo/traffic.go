@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/store"
 )
 
@@ -79,8 +80,14 @@ func weekend(t time.Time) bool { return t.Weekday() == time.Saturday || t.Weekda
 // call makes the requests of every line up to now.
 func (f *filler) call() error {
 	var counts []store.UsageCount
+	hourly := f.now.Truncate(apikey.Day).AddDate(0, 0, -store.HourlyUsageDays)
 	for _, l := range f.lines {
-		counts = append(counts, l.calls(f.now)...)
+		for _, c := range l.calls(f.now) {
+			if c.Hour.Before(hourly) { // as the server keeps them
+				c.Hour = c.Hour.Truncate(apikey.Day)
+			}
+			counts = append(counts, c)
+		}
 	}
 	replica, number := uuid.NewString(), int64(0)
 	for chunk := range slices.Chunk(counts, batch) {
@@ -102,7 +109,11 @@ func (l *line) calls(now time.Time) []store.UsageCount {
 	until := now.Add(-l.traffic.ended)
 	var out []store.UsageCount
 	mood := 1.0 // no two days are alike
-	for hour := until.AddDate(0, 0, -shown).Truncate(time.Hour); hour.Before(until); hour = hour.Add(time.Hour) {
+	from := now.AddDate(0, 0, -shown)
+	if ended := until.AddDate(0, 0, -1); ended.Before(from) { // of what is long over the last use is known, and no count
+		from = ended
+	}
+	for hour := from.Truncate(time.Hour); hour.Before(until); hour = hour.Add(time.Hour) {
 		if hour.Hour() == 0 {
 			mood = 0.8 + 0.4*dice.Float64()
 		}
