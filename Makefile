@@ -50,7 +50,7 @@ generate: $(made)/views $(made)/static $(made)/types ## Make the Go code of the 
 test: generate node_modules/.installed $(test_packages) ## Run the tests, the browser's too
 	go test -timeout 15m ./...
 
-# A gateway that can't be installed fails nothing, but the last line says that it was not tested.
+# A gateway or pooler that can't be installed fails nothing, but the last line says that it was not tested.
 .PHONY: check
 check: generate lint ## All that CI runs: generate, format, vet, lint, and the tests, with the race detector where there is a C compiler
 check: $(test_packages)

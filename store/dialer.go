@@ -11,27 +11,39 @@ import (
 	"github.com/lib/pq"
 )
 
-// hurried makes connections that keep to a time limit. Making one takes no longer than that, however many hosts the
-// address names, and each of them has its share, so that a silent one leaves time for the next. After that the limit is
-// for every read and write: lib/pq does not honour a context's deadline when the network goes silent, and a few such
-// queries would empty the pool.
-func hurried(c *pq.Connector, limit time.Duration, hosts int) driver.Connector {
-	c.Dialer(dialer{limit, limit / time.Duration(hosts)})
-	return hurriedConnector{c, limit}
+// hurried makes connections that keep to a time limit. Making one, its session settings included, takes no longer than that,
+// however many hosts the address names, and each of them has its share, so that a silent one leaves time for the next. After
+// that the limit is for every read and write: lib/pq does not honour a context's deadline when the network goes silent, and a
+// few such queries would empty the pool.
+func hurried(direct *pq.Connector, settings sessionSettings, limit time.Duration, hosts int) driver.Connector {
+	direct.Dialer(dialer{limit, limit / time.Duration(hosts)})
+	return hurriedConnector{sessionConnector{direct, settings.statement()}, limit}
 }
 
 // hostsOf counts the hosts that a data source names.
 func hostsOf(dsn *url.URL) int { return 1 + strings.Count(dsn.Query().Get("host"), ",") }
 
 type hurriedConnector struct {
-	driver.Connector
+	sessionConnector
 	limit time.Duration
 }
+
+// dialled is the key under which a context has where the dialer notes its last connection, a **hurriedConn.
+type dialled struct{}
 
 func (c hurriedConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	return c.Connector.Connect(ctx)
+	var last *hurriedConn
+	conn, err := c.Connector.Connect(context.WithValue(ctx, dialled{}, &last))
+	if err != nil {
+		return nil, err
+	}
+	last.ready, _ = ctx.Deadline()
+	if conn, err = c.setUp(ctx, conn); err == nil {
+		last.ready = time.Time{}
+	}
+	return conn, err
 }
 
 type dialer struct{ limit, share time.Duration }
@@ -55,14 +67,18 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	ready, _ := ctx.Deadline()
-	return &hurriedConn{conn, d.limit, ready}, nil
+	made := &hurriedConn{conn, d.limit, ready}
+	if last, ok := ctx.Value(dialled{}).(**hurriedConn); ok {
+		*last = made
+	}
+	return made, nil
 }
 
 // hurriedConn is not for several readers or writers at once, as lib/pq uses it.
 type hurriedConn struct {
 	net.Conn
 	limit time.Duration
-	ready time.Time // until when the handshake must be over; zero after it
+	ready time.Time // until when the handshake or the session's settings must be over; zero after them
 }
 
 // SetDeadline is called by lib/pq when the handshake begins, with its own limit, and with none when it is over.

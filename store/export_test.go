@@ -21,3 +21,14 @@ func (s *Store) OwnersLike(ctx context.Context, orgID, search string) (ids int, 
 	found, err := s.ownersWhere(ctx, orgID, emailLike(`$2`), "%"+escapeLike(search)+"%")
 	return len(found.ids), found.many, err
 }
+
+// Settings reads the session settings of some connection of a pool, as Pools names it.
+func (s *Store) Settings(ctx context.Context, pool string) (settings string, err error) {
+	db := s.db.DB
+	if pool == "lookups" {
+		db = s.lookUp
+	}
+	err = db.GetContext(ctx, &settings, `SELECT concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'),
+		current_setting('idle_in_transaction_session_timeout'), current_setting('jit'), current_setting('timezone'))`)
+	return settings, err
+}

@@ -87,7 +87,7 @@ func (s *Store) FollowNews(ctx context.Context, log *slog.Logger, on func(News))
 
 // followLink opens one link and follows it until it breaks or ctx ends.
 func (s *Store) followLink(ctx context.Context, on func(News)) error {
-	dsn, err := linkSource(s.url)
+	dsn, settings, err := linkSource(s.url)
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (s *Store) followLink(ctx context.Context, on func(News)) error {
 	broken := make(chan error, 1)
 	ready := make(chan struct{})
 	go func() {
-		broken <- l.keep(ctx, ready)
+		broken <- l.keep(ctx, settings.statement(), ready)
 		l.close()
 	}()
 	// Nothing is told before both channels are listened to: what comes earlier, the reset stands for.
@@ -133,10 +133,10 @@ type link struct {
 
 func (l *link) close() { _ = l.conn.Close() }
 
-// keep listens, says so, and sends beats until the link breaks.
-func (l *link) keep(ctx context.Context, ready chan<- struct{}) error {
-	for _, channel := range []string{newsChannel, l.beats} {
-		if err := l.do("LISTEN " + channel); err != nil {
+// keep executes the statement that sets the session up, listens, closes ready, and sends beats until the link breaks.
+func (l *link) keep(ctx context.Context, setUp string, ready chan<- struct{}) error {
+	for _, statement := range []string{setUp, "LISTEN " + newsChannel, "LISTEN " + l.beats} {
+		if err := l.do(statement); err != nil {
 			return err
 		}
 	}
@@ -198,17 +198,17 @@ func (l *link) read(note *pq.Notification) News {
 	return News{Kind: NewsReset}
 }
 
-// linkSource is the address of the link: with time-outs of its own, a name by which operators find it, and without
-// waiting for the disk at every beat, which changes nothing that could be lost.
-func linkSource(databaseURL string) (string, error) {
-	u, err := dataSource(databaseURL, linkPatience)
+// linkSource returns where the link connects, and its run-time parameters: with time-outs of its own, a name by which
+// operators find it, and without waiting for the disk at every beat, which changes nothing that could be lost.
+func linkSource(databaseURL string) (string, sessionSettings, error) {
+	u, settings, err := dataSource(databaseURL, linkPatience)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
+	settings["synchronous_commit"] = "off"
 	q := u.Query()
 	q.Set("connect_timeout", "2") // seconds, also when the address allows more
-	q.Set("synchronous_commit", "off")
 	q.Set("application_name", "moonlatch news")
 	u.RawQuery = q.Encode()
-	return u.String(), nil
+	return u.String(), settings, nil
 }

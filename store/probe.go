@@ -1,13 +1,18 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
 
+	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
 )
 
@@ -20,19 +25,81 @@ func CheckURL(databaseURL string) error {
 	return db.Close()
 }
 
-// Probe returns nil when a database answers at the address, within the store's time limit. The error is ErrUnavailable
-// when waiting may help, else a sentence that names the fix.
+// Probe returns nil when a database answers at the address, within the store's time limit, and keeps sessions. The error is
+// ErrUnavailable when waiting may help, else a sentence that names the fix.
 func Probe(ctx context.Context, databaseURL string) error {
-	db, err := connect(databaseURL, patience, 1)
+	db, err := connect(databaseURL, patience, 1+sessionRounds)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	err = db.PingContext(ctx)
-	if dsn, parseErr := dataSource(databaseURL, 0); parseErr == nil && hostsOf(dsn) > 1 && unreachable(err) {
+	err = keepsSessions(ctx, db)
+	if dsn, _, parseErr := dataSource(databaseURL, 0); parseErr == nil && hostsOf(dsn) > 1 && unreachable(err) {
 		return tidy(err) // one of the other hosts may come up
 	}
 	return tidy(explain(err))
+}
+
+// sessionRounds is how many connections keepsSessions compares with its first.
+const sessionRounds = 3
+
+// errSharedSessions says that a pooler gives one connection of PostgreSQL to several clients by turns.
+var errSharedSessions = errors.New("two connections share one session")
+
+// keepsSessions returns errSharedSessions unless each connection has a session of its own, as it must for prepared
+// statements, settings and LISTEN. It marks one session, and looks for the mark on other connections and again on the first.
+// Each of the others then holds the session that it got in a transaction, so that a pooler can't give the first one its old
+// session by chance every time.
+func keepsSessions(ctx context.Context, db *sqlx.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerWithin)
+	defer cancel()
+	first, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = first.Close() }()
+	mark := rand.Text()
+	if _, err := first.ExecContext(ctx, "SELECT set_config('moonlatch.session', '"+mark+"', false)"); err != nil {
+		return err
+	}
+	marked := func(conn *sql.Conn) (found bool, err error) {
+		err = conn.QueryRowContext(ctx, "SELECT coalesce(current_setting('moonlatch.session', true), '') = '"+mark+"'").Scan(&found)
+		return found, err
+	}
+	compare := func(other *sql.Conn) error {
+		if taken, err := marked(other); err != nil || taken {
+			return cmp.Or(err, errSharedSessions)
+		}
+		if kept, err := marked(first); err != nil || !kept {
+			return cmp.Or(err, errSharedSessions)
+		}
+		return nil
+	}
+	var refused error
+	refusals := 0
+	for range sessionRounds {
+		other, err := db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = other.Close() }()
+		if err := compare(other); err != nil {
+			return err
+		}
+		if _, err := other.ExecContext(ctx, "BEGIN"); errors.Is(err, driver.ErrBadConn) {
+			refused = err
+			if refusals++; refusals == sessionRounds {
+				return errSharedSessions // PgBouncer in statement mode ends a connection that begins a transaction
+			}
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := compare(other); err != nil {
+			return err
+		}
+	}
+	return refused
 }
 
 // setUpFault is an error of the configuration that waiting does not mend.
@@ -45,6 +112,27 @@ func (e *setUpFault) Error() string {
 	return e.sentence + " (" + strings.TrimPrefix(e.cause.Error(), "pq: ") + ")"
 }
 
+// explainPooler returns the sentence for what PgBouncer refuses, or "". It has one code for nearly everything.
+func explainPooler(message string) string {
+	for beginning, sentence := range map[string]string{
+		"unsupported startup parameter":  "the pooler in DATABASE_URL refuses a parameter: take it out of DATABASE_URL, or add it to the pooler's ignore_startup_parameters",
+		"no such database":               noDatabase,
+		"no such user":                   refusesPassword,
+		"password authentication failed": refusesPassword,
+		"SASL authentication failed":     refusesPassword,
+	} {
+		if strings.HasPrefix(message, beginning) {
+			return sentence
+		}
+	}
+	return ""
+}
+
+const (
+	refusesPassword = "the database refuses the password: correct the user and the password in DATABASE_URL, or PGPASSWORD"
+	noDatabase      = "there is no such database: create it with createdb, or correct its name in DATABASE_URL"
+)
+
 // explain puts a sentence with the fix before an error of connecting or migrating that the configuration causes. The
 // error never repeats a password.
 func explain(err error) error {
@@ -53,6 +141,8 @@ func explain(err error) error {
 	var host *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	switch {
+	case errors.Is(err, errSharedSessions):
+		sentence = "the pooler in DATABASE_URL gives one connection to several clients by turns: set its pool_mode to session, or name PostgreSQL itself in DATABASE_URL"
 	case errors.Is(err, pq.ErrSSLNotSupported):
 		sentence = "the database does not offer TLS: add ?sslmode=disable to DATABASE_URL if the network between is private, or turn TLS on in PostgreSQL"
 	case errors.As(err, &certificate):
@@ -61,12 +151,14 @@ func explain(err error) error {
 		sentence = fmt.Sprintf("there is no host %q: correct the host in DATABASE_URL", host.Name)
 	case errors.As(err, &answer):
 		switch answer.Code {
+		case "08P01":
+			sentence = explainPooler(answer.Message)
 		case "28P01":
-			sentence = "the database refuses the password: correct the user and the password in DATABASE_URL, or PGPASSWORD"
+			sentence = refusesPassword
 		case "28000":
 			sentence = "the database refuses this account: correct the user in DATABASE_URL, or allow it in PostgreSQL's pg_hba.conf"
 		case "3D000":
-			sentence = "there is no such database: create it with createdb, or correct its name in DATABASE_URL"
+			sentence = noDatabase
 		case "42501":
 			sentence = "the account in DATABASE_URL lacks a permission: make it the owner of the database"
 		}

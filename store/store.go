@@ -101,8 +101,8 @@ func (s *Store) Pools() []Pool {
 	return pools
 }
 
-// Ready returns nil when the database answers and has the tables of this version, or of a later one, and this machine's
-// clock is right; else ErrUnavailable, ErrClockSkew, or what is wrong with the tables.
+// Ready returns nil when the database answers, also to a verification's look-up, and has the tables of this version, or of a
+// later one, and this machine's clock is right; else ErrUnavailable, ErrClockSkew, or what is wrong.
 func (s *Store) Ready(ctx context.Context) error {
 	var version int
 	if err := s.db.GetContext(ctx, &version, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`); err != nil {
@@ -110,6 +110,9 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 	if version < migrations.Latest() {
 		return fmt.Errorf("the database has the tables of version %d, and %d is needed: run moonlatch migrate", version, migrations.Latest())
+	}
+	if _, err := s.KeyByHash(ctx, [32]byte{}); err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("looking up a key: %w", err)
 	}
 	return s.clock.check()
 }
@@ -135,7 +138,7 @@ func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
 
 // connect opens a pool of so many connections at most. A limit bounds every statement, lock and read from the network; 0 means no bound.
 func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error) {
-	dsn, err := dataSource(databaseURL, limit)
+	dsn, settings, err := dataSource(databaseURL, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -143,9 +146,9 @@ func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error
 	if err != nil {
 		return nil, fmt.Errorf("DATABASE_URL can't be read: %w", err)
 	}
-	var connector driver.Connector = direct
+	var connector driver.Connector = sessionConnector{direct, settings.statement()}
 	if limit > 0 {
-		connector = hurried(direct, limit+500*time.Millisecond, hostsOf(dsn)) // the server's own time-outs come first
+		connector = hurried(direct, settings, limit+500*time.Millisecond, hostsOf(dsn)) // the server's own time-outs come first
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
 	db.SetMaxOpenConns(most)
@@ -154,11 +157,12 @@ func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error
 	return db, nil
 }
 
-// dataSource is the URL as lib/pq wants it, with the server's time-outs as run-time parameters of each connection.
-func dataSource(databaseURL string, limit time.Duration) (*url.URL, error) {
+// dataSource reads DATABASE_URL: where to connect, as lib/pq takes it, and the run-time parameters of each connection, the
+// server's time-outs among them.
+func dataSource(databaseURL string, limit time.Duration) (*url.URL, sessionSettings, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return nil, fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
+		return nil, nil, fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
 	}
 	q := u.Query()
 	if strings.Contains(u.Host, ",") { // lib/pq takes several hosts with ports as parameters alone
@@ -174,20 +178,30 @@ func dataSource(databaseURL string, limit time.Duration) (*url.URL, error) {
 		q.Set("port", strings.Join(ports, ","))
 		u.Host = ""
 	}
-	q.Set("timezone", "UTC")
-	q.Set("jit", "off") // compiling a statement takes longer than any of ours
 	if q.Get("connect_timeout") == "" {
 		q.Set("connect_timeout", "2")
 	}
+	u.RawQuery = q.Encode()
+	config, err := pq.NewConfig(u.String())
+	if err != nil {
+		return nil, nil, fmt.Errorf("DATABASE_URL can't be read: %w", err)
+	}
+	settings := sessionSettings{}
+	for name, value := range config.Runtime {
+		settings[strings.ToLower(name)] = value
+		q.Del(name)
+	}
+	u.RawQuery = q.Encode()
+	settings["timezone"] = "UTC"
+	settings["jit"] = "off" // compiling a statement takes longer than any of ours
 	if limit > 0 {
 		for name, value := range map[string]time.Duration{
 			"statement_timeout":                   limit,
 			"lock_timeout":                        limit,
 			"idle_in_transaction_session_timeout": 2 * limit,
 		} {
-			q.Set(name, fmt.Sprint(value.Milliseconds()))
+			settings[name] = fmt.Sprint(value.Milliseconds())
 		}
 	}
-	u.RawQuery = q.Encode()
-	return u, nil
+	return u, settings, nil
 }

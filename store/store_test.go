@@ -63,3 +63,21 @@ func TestTwoReplicasMayMigrateAtOnce(t *testing.T) {
 		t.Errorf("%t, %v", setUp, err)
 	}
 }
+
+func TestAStoreThatCantLookKeysUpIsNotReady(t *testing.T) {
+	address := storetest.URL(t)
+	s, err := store.Open(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	if err := s.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := storetest.DB(t, address).ExecContext(t.Context(), `ALTER TABLE api_keys RENAME COLUMN hash TO digest`); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); err == nil {
+		t.Error("it is ready")
+	}
+}

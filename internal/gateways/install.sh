@@ -1,10 +1,10 @@
-# Installs the gateways that the tests send traffic through, as root on Debian and its kin; "look" only looks for them.
+# Installs the gateways and the pooler that the tests send traffic through, as root on Debian and its kin; "look" only looks for them.
 # Where one is missing in the end, it says so and fails.
 set -u
 PATH=$PATH:/usr/sbin:/usr/local/sbin
 
 missing() {
-	for program in nginx caddy; do
+	for program in nginx caddy pgbouncer; do
 		command -v "$program" >/dev/null || printf '%s ' "$program"
 	done
 }
