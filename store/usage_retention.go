@@ -97,21 +97,19 @@ func (t usageTable) remove(ctx context.Context, tx *sqlx.Tx, before time.Time) (
 // come first, and that of a key which is being deleted is not made. It waits only for a flush that inserts the same day's row
 // at that moment; rows that are locked are skipped.
 func (t usageTable) fold(ctx context.Context, tx *sqlx.Tx, day time.Time) (folded int64, err error) {
-	hours := `SELECT ` + t.subject + ` FROM ` + t.name + ` WHERE hour > $1 AND hour < $1::timestamptz + interval '1 day' ORDER BY hour LIMIT $2`
+	first := ` FROM ` + t.name + ` WHERE hour > $1 AND hour < $1::timestamptz + interval '1 day' ORDER BY hour LIMIT $2`
 	if _, err := tx.ExecContext(ctx, `WITH living AS MATERIALIZED (
-			SELECT id FROM `+t.parent+` WHERE id IN (`+hours+`) ORDER BY id FOR KEY SHARE SKIP LOCKED)
+			SELECT id FROM `+t.parent+` WHERE id IN (SELECT `+t.subject+first+`) ORDER BY id FOR KEY SHARE SKIP LOCKED)
 		INSERT INTO `+t.name+` (`+t.subject+`, hour)
 		SELECT id, $1 FROM living WHERE NOT EXISTS (SELECT FROM `+t.name+` WHERE `+t.subject+` = id AND hour = $1) ORDER BY id ON CONFLICT DO NOTHING`, day, usageBatch); err != nil {
 		return 0, err
 	}
 	err = tx.GetContext(ctx, &folded, `WITH days AS MATERIALIZED (
-			SELECT `+t.subject+` AS subject FROM `+t.name+` WHERE hour = $1 AND `+t.subject+` IN (`+hours+`) FOR UPDATE SKIP LOCKED
+			SELECT `+t.subject+` AS subject FROM `+t.name+` WHERE hour = $1 AND `+t.subject+` IN (SELECT `+t.subject+first+`) FOR UPDATE SKIP LOCKED
 		), hours AS MATERIALIZED (
-			SELECT `+t.subject+` AS subject, hour FROM `+t.name+`
-			WHERE hour > $1 AND hour < $1::timestamptz + interval '1 day' AND `+t.subject+` IN (SELECT subject FROM days)
-			ORDER BY hour LIMIT $2 FOR UPDATE SKIP LOCKED
+			SELECT `+t.subject+` AS subject, hour`+first+` FOR UPDATE SKIP LOCKED
 		), gone AS (
-			DELETE FROM `+t.name+` AS g USING hours AS h WHERE g.`+t.subject+` = h.subject AND g.hour = h.hour
+			DELETE FROM `+t.name+` AS g USING hours AS h JOIN days USING (subject) WHERE g.`+t.subject+` = h.subject AND g.hour = h.hour
 			RETURNING h.subject, g.accepted, g.refused
 		), sums AS (
 			UPDATE `+t.name+` AS g SET accepted = g.accepted + s.accepted, refused = g.refused + s.refused
