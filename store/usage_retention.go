@@ -44,7 +44,11 @@ func (s *Store) CompactUsage(ctx context.Context, days int) error {
 		return nil
 	}
 	for _, t := range usageTables {
-		if err := repeat(func(ctx context.Context, tx *sqlx.Tx) (int64, error) { return t.remove(ctx, tx, oldest) }); err != nil {
+		var from time.Time // what was removed before it need not be searched again
+		if err := repeat(func(ctx context.Context, tx *sqlx.Tx) (n int64, err error) {
+			n, from, err = t.remove(ctx, tx, from, oldest)
+			return n, err
+		}); err != nil {
 			return err
 		}
 		var unfolded []time.Time
@@ -81,14 +85,12 @@ func (s *Store) compactBatch(ctx context.Context, batch func(context.Context, *s
 	return n, tx.Commit()
 }
 
-// remove deletes rows from before a time, and returns how many.
-func (t usageTable) remove(ctx context.Context, tx *sqlx.Tx, before time.Time) (int64, error) {
-	result, err := tx.ExecContext(ctx, `DELETE FROM `+t.name+` WHERE ctid = ANY (ARRAY(
-		SELECT ctid FROM `+t.name+` WHERE hour < $1 ORDER BY hour LIMIT $2 FOR UPDATE SKIP LOCKED))`, before, usageBatch)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+// remove deletes rows of a span of time, the oldest first, and returns how many and the hour of the last.
+func (t usageTable) remove(ctx context.Context, tx *sqlx.Tx, from, before time.Time) (n int64, last time.Time, err error) {
+	err = tx.QueryRowContext(ctx, `WITH gone AS (DELETE FROM `+t.name+` WHERE ctid = ANY (ARRAY(
+			SELECT ctid FROM `+t.name+` WHERE hour >= $1 AND hour < $2 ORDER BY hour LIMIT $3 FOR UPDATE SKIP LOCKED)) RETURNING hour)
+		SELECT count(*), coalesce(max(hour), $1) FROM gone`, from, before, usageBatch).Scan(&n, &last)
+	return n, last, err
 }
 
 // fold adds hours of a day to the day's row, which is that of its first hour, and removes them. It returns how many.
