@@ -41,7 +41,7 @@ func TestEveryPageKeepsItsPromisesToTheBrowser(t *testing.T) {
 	b := s.as(s.org.Admin)
 	for _, path := range []string{"/sign-in", views.KeysPath, views.AccountPath, "/nowhere", "/setup/x"} {
 		got := b.get(path)
-		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"} {
+		for name, want := range map[string]string{"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"} {
 			if path == "/sign-in" && name == "Cache-Control" && got.status == http.StatusSeeOther {
 				continue
 			}

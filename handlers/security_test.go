@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"io"
 	"mime"
 	"net/http"
@@ -217,6 +218,70 @@ func TestAnOriginForgesNoLogLine(t *testing.T) {
 	defer s.log.Unlock()
 	logged := s.log.String()
 	if !strings.Contains(logged, `origin="https://x\" level=ERROR msg=\"forged"`) || strings.Contains(logged, `msg="forged"`) {
+		t.Errorf("the log: %s", logged)
+	}
+}
+
+// TestCookiesAreAsTightAsTheyCanBe reads both cookies of a sign-in over TLS.
+func TestCookiesAreAsTightAsTheyCanBe(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.BaseURL = &url.URL{Scheme: "https", Host: "keys.example.com"} })
+	got := s.visitor().post(views.SignInPath, url.Values{"email": {s.org.Admin.Email}, "password": {storetest.Password}})
+	set := (&http.Response{Header: got.header}).Cookies()
+	if len(set) != 2 {
+		t.Fatalf("%d cookies", len(set))
+	}
+	for _, cookie := range set {
+		if !cookie.Secure || !cookie.HttpOnly || cookie.Domain != "" {
+			t.Errorf("%s: Secure %t, HttpOnly %t, Domain %q", cookie.Name, cookie.Secure, cookie.HttpOnly, cookie.Domain)
+		}
+		switch cookie.Name {
+		case "__Host-moonlatch":
+			if cookie.Path != "/" || cookie.SameSite != http.SameSiteLaxMode || len(cookie.Value) < 43 { // 32 random bytes in base64
+				t.Errorf("the session's: Path %s, SameSite %d, %d characters", cookie.Path, cookie.SameSite, len(cookie.Value))
+			}
+		case "__Secure-moonlatch-device":
+			if cookie.Path != views.SignInPath || cookie.SameSite != http.SameSiteStrictMode {
+				t.Errorf("the device's: Path %s, SameSite %d", cookie.Path, cookie.SameSite)
+			}
+		default:
+			t.Errorf("a cookie %s", cookie.Name)
+		}
+	}
+}
+
+// TestEveryPageLeadsToSignOut opens each page of the table of routes that has an address of its own.
+func TestEveryPageLeadsToSignOut(t *testing.T) {
+	s := newSite(t)
+	owner := s.as(s.org.Owner)
+	pages := 0
+	for _, r := range routes {
+		if r.method != get || r.policy.kind != member || strings.Contains(r.path, ":") {
+			continue
+		}
+		got := owner.get(r.path)
+		if got.status != http.StatusOK || !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
+			continue
+		}
+		if pages++; !strings.Contains(got.body, `action="`+views.SignOutPath+`"`) {
+			t.Errorf("%s has no way to sign out", r.path)
+		}
+	}
+	if pages < 15 {
+		t.Errorf("%d pages were opened", pages)
+	}
+}
+
+// TestAnUnexpectedErrorIsLoggedAndNotShown panics where nothing should.
+func TestAnUnexpectedErrorIsLoggedAndNotShown(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.Ready = func(context.Context) error { panic("SELECT secret FROM installation") } })
+	got := s.visitor().get("/readyz")
+	s.log.Lock()
+	defer s.log.Unlock()
+	id := got.header.Get("X-Request-Id")
+	if got.status != http.StatusInternalServerError || strings.Contains(got.body, "secret") || strings.Contains(got.body, "goroutine") || id == "" {
+		t.Errorf("%d, request %q: %s", got.status, id, got.body)
+	}
+	if logged := s.log.String(); !strings.Contains(logged, "SELECT secret FROM installation") || !strings.Contains(logged, id) {
 		t.Errorf("the log: %s", logged)
 	}
 }

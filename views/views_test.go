@@ -215,6 +215,11 @@ func TestFieldsForPasswordsAreNamedSo(t *testing.T) {
 				if named := regexp.MustCompile(` name="([^"]*)"`).FindStringSubmatch(tag); named == nil || !strings.HasSuffix(strings.ToLower(named[1]), "password") {
 					t.Errorf("%s: %s", name, tag)
 				}
+				if !strings.Contains(tag, `autocomplete="current-password"`) && !strings.Contains(tag, `autocomplete="new-password"`) {
+					t.Errorf("%s: a password manager can't tell what %s is for", name, tag)
+				}
+			} else if strings.HasPrefix(tag, "<input") && regexp.MustCompile(` name="[^"]*[pP]assword"`).MatchString(tag) {
+				t.Errorf("%s: %s shows what is typed", name, tag)
 			}
 		}
 	}

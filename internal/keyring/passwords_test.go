@@ -97,3 +97,41 @@ func TestThePasswordsOfBreachesAreRefused(t *testing.T) {
 	}
 	t.Logf("%d of them are long enough, as they are or repeated", tried)
 }
+
+func TestPasswordsAreStoredAsArgon2id(t *testing.T) {
+	p := newPasswords()
+	one, err := p.hash(t.Context(), "seven quiet herons wade")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := p.hash(t.Context(), "seven quiet herons wade")
+	if err != nil || one == other || !strings.HasPrefix(one, "$argon2id$v=19$m=19456,t=2,p=1$") {
+		t.Errorf("%s and %s, %v", one, other, err)
+	}
+}
+
+// TestAPasswordCountsInFull tries lengths up to the most, and one character more or less.
+func TestAPasswordCountsInFull(t *testing.T) {
+	p := newPasswords()
+	for _, n := range []int{64, 128, MaxPassword} {
+		password := (strings.Repeat("seven quiet herons wade ", 20) + "violet tram")[:n-4] + "Zq9~"
+		if err := checkPassword(password); err != nil {
+			t.Errorf("%d characters: %v", n, err)
+		}
+		hash, err := p.hash(t.Context(), password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, text := range map[string]string{"without its end": password[:n-1], "in another case": strings.ToLower(password), "with a space": password + " "} {
+			if same, err := p.matches(t.Context(), text, hash); same || err != nil {
+				t.Errorf("%d characters, %s: %t, %v", n, what, same, err)
+			}
+		}
+		if same, err := p.matches(t.Context(), password, hash); !same || err != nil {
+			t.Errorf("%d characters: %t, %v", n, same, err)
+		}
+	}
+	if checkPassword(strings.Repeat("seven quiet herons wade ", 11)) == nil {
+		t.Errorf("more than %d characters are accepted", MaxPassword)
+	}
+}
