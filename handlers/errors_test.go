@@ -126,7 +126,7 @@ func TestAFormHasItsStatusFromTheTable(t *testing.T) {
 		"/scopes/new":        {url.Values{"name": {"read:typed"}}, keyring.ErrFull, `value="read:typed"`},
 		"/bias-profiles/" + strict.ID + "/delete":   {url.Values{"moveTo": {nobody}}, keyring.MissingError{}, `id="p-move-problem"`},
 		"/account/api-keys/new":                     {newKey, keyring.MissingError{}, `value="typed"`},
-		"/account/api-keys/" + key.ID + "/edit":     {url.Values{"version": {"1"}, "name": {"typed"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(key.ExpiresAt)}, "biasProfileId": {nobody}}, keyring.MissingError{}, `value="typed"`},
+		"/account/api-keys/" + key.ID + "/edit":     {url.Values{"version": {"1"}, "name": {"typed"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(key.ExpiresAt, "")}, "biasProfileId": {nobody}}, keyring.MissingError{}, `value="typed"`},
 		"/account/api-keys/" + key.ID + "/transfer": {url.Values{"ownerId": {nobody}}, keyring.MissingError{}, "Nobody here may own keys"},
 		"/key-owners/" + key.OwnerID + "/transfer":  {url.Values{"ownerId": {nobody}}, keyring.MissingError{}, "Nobody here may own keys"},
 	} {

@@ -46,7 +46,7 @@ func (h *handler) readKeyForm(c echo.Context) (views.KeyForm, error) {
 	}
 	return views.KeyForm{
 		Process: process, Return: returnOr(c, home), Nonce: values.Get("nonce"), Name: values.Get("name"),
-		Expires: values.Get("expires"), ExpiresDate: values.Get("expiresDate"),
+		Expires: values.Get("expires"), ExpiresDate: values.Get("expiresDate"), Zone: values.Get("zone"),
 		AllScopes: values.Get("allScopes") != "", ScopeNames: values["scopes"], Environment: values.Get("environment"),
 		WorkspaceID: values.Get("workspaceId"), ProcessID: values.Get("processId"), ProfileID: values.Get("biasProfileId"),
 		IPAllowlist: values.Get("ipAllowlist"),
@@ -56,8 +56,8 @@ func (h *handler) readKeyForm(c echo.Context) (views.KeyForm, error) {
 func keyDraft(form views.KeyForm) keyring.KeyDraft {
 	expires := form.Expires
 	if expires == "date" {
-		expires = form.ExpiresDate
-		if expires == "" {
+		expires = onDay(form.ExpiresDate, form.Zone)
+		if form.ExpiresDate == "" {
 			expires = "?" // a date was promised: the policy's default would not be what was asked for
 		}
 	}
@@ -67,6 +67,9 @@ func keyDraft(form views.KeyForm) keyring.KeyDraft {
 		IPAllowlist: lines(form.IPAllowlist), Expires: expires,
 	}
 }
+
+// onDay is a day as apikey.ParseExpiry reads it.
+func onDay(date, zone string) string { return strings.TrimSpace(date + " " + zone) }
 
 // lines splits what stands on lines of its own, or between commas.
 func lines(text string) []string {
@@ -175,7 +178,7 @@ func (h *handler) alreadyCreated(c echo.Context, form views.KeyForm, repeated *k
 func editForm(key views.Key) views.KeyEdit {
 	return views.KeyEdit{
 		Key: key, Version: key.Version, Name: key.Name, Status: string(key.Stored), ProfileID: key.ProfileID,
-		IPAllowlist: views.AllowlistText(key.Key), ExpiresDate: views.ExpiryDate(key.ExpiresAt),
+		IPAllowlist: views.AllowlistText(key.Key), ExpiresDate: views.ExpiryDate(key.ExpiresAt, ""),
 	}
 }
 
@@ -215,7 +218,7 @@ func readVersion(c echo.Context) int {
 func readEditForm(c echo.Context, form *views.KeyEdit) {
 	form.Version = readVersion(c)
 	form.Name, form.Status, form.ProfileID = c.FormValue("name"), c.FormValue("status"), c.FormValue("biasProfileId")
-	form.IPAllowlist, form.ExpiresDate = c.FormValue("ipAllowlist"), c.FormValue("expiresDate")
+	form.IPAllowlist, form.ExpiresDate, form.Zone = c.FormValue("ipAllowlist"), c.FormValue("expiresDate"), c.FormValue("zone")
 }
 
 func (h *handler) editKey(c echo.Context) error {
@@ -227,8 +230,9 @@ func (h *handler) editKey(c echo.Context) error {
 	readEditForm(c, &form)
 	status, allowlist := apikey.Status(form.Status), lines(form.IPAllowlist)
 	edit := keyring.KeyEdit{Version: form.Version, Name: &form.Name, Status: &status, ProfileID: &form.ProfileID, IPAllowlist: &allowlist}
-	if form.ExpiresDate != views.ExpiryDate(key.ExpiresAt) { // an unchanged date leaves the moment as it is
-		edit.Expires = &form.ExpiresDate
+	if form.ExpiresDate != views.ExpiryDate(key.ExpiresAt, form.Zone) { // an unchanged date leaves the moment as it is
+		expires := onDay(form.ExpiresDate, form.Zone)
+		edit.Expires = &expires
 		if form.ExpiresDate == "" {
 			form.Problems = input.Problems{"expiresAt": "Choose the day on which the key ends."}
 			return h.showEditForm(c, http.StatusUnprocessableEntity, form)

@@ -76,7 +76,7 @@ func TestMistakeIsSaidBesideItsFieldAndNothingTypedIsLost(t *testing.T) {
 		"name":   {{"name": {""}}, {"name": {strings.Repeat("x", 101)}}, {"name": {"a\x00b"}}, {"name": {"a\nb"}}, {"name": {"a\u202eb"}}, {"name": {"\xff\xfe"}}},
 		"scopes": {{"scopes": {}}, {"scopes": {"read:everything"}}, {"scopes": {"*"}}, {"scopes": {"read:chat\x00"}}},
 		"expires": {{"expires": {"date"}, "expiresDate": {"2020-01-01"}}, {"expires": {"date"}, "expiresDate": {"10000-01-01"}}, {"expires": {"date"}, "expiresDate": {""}},
-			{"expires": {"366d"}}, {"expires": {"date"}, "expiresDate": {"2026-02-30"}}, {"expires": {"\x00"}}},
+			{"expires": {"366d"}}, {"expires": {"date"}, "expiresDate": {"2026-02-30"}}, {"expires": {"date"}, "expiresDate": {"2099-01-01"}, "zone": {"Mars/Olympus"}}, {"expires": {"\x00"}}},
 		"ipAllowlist": {{"ipAllowlist": {"10.0.0.0/99"}}, {"ipAllowlist": {"not an address\n192.0.2.1"}}, {"ipAllowlist": {"10.0.0.1/8"}}, {"ipAllowlist": {"\x00"}}},
 		"environment": {{"environment": {"production"}}},
 	} {
@@ -216,7 +216,7 @@ func TestSecondOfTwoAdminsGets409AndTheFreshRow(t *testing.T) {
 	first, second := s.as(s.org.Owner), s.as(s.org.Admin)
 	key := s.issue("contended")
 	edit := views.ChangePath(key.ID, apikey.Edit, "")
-	form := url.Values{"name": {"first"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(key.ExpiresAt)}, "version": {"1"}}
+	form := url.Values{"name": {"first"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(key.ExpiresAt, "")}, "version": {"1"}}
 	if got := first.post(edit, form); got.status != http.StatusSeeOther {
 		t.Fatal(got.status, got.body)
 	}
@@ -229,7 +229,7 @@ func TestSecondOfTwoAdminsGets409AndTheFreshRow(t *testing.T) {
 	}
 	fresh := s.issue("never edited")
 	for _, version := range []string{"", "x", "0", "-3", "2"} {
-		form := url.Values{"name": {"overwritten"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(fresh.ExpiresAt)}, "version": {version}}
+		form := url.Values{"name": {"overwritten"}, "status": {"enabled"}, "expiresDate": {views.ExpiryDate(fresh.ExpiresAt, "")}, "version": {version}}
 		if got := second.post(views.ChangePath(fresh.ID, apikey.Edit, ""), form); got.status != http.StatusConflict {
 			t.Errorf("an edit of version %q: %d", version, got.status)
 		}
@@ -238,7 +238,7 @@ func TestSecondOfTwoAdminsGets409AndTheFreshRow(t *testing.T) {
 		t.Fatal(got.status)
 	}
 	for _, change := range []apikey.Change{apikey.Revoke, apikey.Disable, apikey.Enable, apikey.Rotate, apikey.Edit, apikey.Transfer} {
-		form := url.Values{"graceSeconds": {"0"}, "name": {"x"}, "status": {"enabled"}, "ownerId": {s.org.Owner.MemberID}, "expiresDate": {views.ExpiryDate(key.ExpiresAt)}}
+		form := url.Values{"graceSeconds": {"0"}, "name": {"x"}, "status": {"enabled"}, "ownerId": {s.org.Owner.MemberID}, "expiresDate": {views.ExpiryDate(key.ExpiresAt, "")}}
 		got := second.post(views.ChangePath(key.ID, change, ""), form)
 		if got.status != http.StatusConflict || !strings.Contains(got.body, "Revoked") || !strings.Contains(got.body, s.org.Owner.Email) {
 			t.Errorf("%s of a revoked key: %d, or who did it is not said", change, got.status)

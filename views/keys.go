@@ -39,7 +39,7 @@ type KeyList struct {
 }
 
 // KeyForm is the form that creates a key, as it was typed. Fields: name, expires ("30d", "90d", "180d", "365d",
-// "date"), expiresDate, allScopes ("1"), scopes (repeated), environment, workspaceId, processId, biasProfileId,
+// "date"), expiresDate, zone, allScopes ("1"), scopes (repeated), environment, workspaceId, processId, biasProfileId,
 // ipAllowlist, nonce, return. Problems by: name, expiresAt, scopes, environment, workspaceId, processId,
 // biasProfileId, ipAllowlist; "" for the form as a whole.
 type KeyForm struct {
@@ -50,6 +50,7 @@ type KeyForm struct {
 	Name        string
 	Expires     string
 	ExpiresDate string
+	Zone        string // of ExpiresDate, by its IANA name; empty for UTC
 	AllScopes   bool
 	ScopeNames  []string
 	Environment string
@@ -89,7 +90,7 @@ type CreatedBefore struct {
 }
 
 // KeyEdit is the form that edits a key, as it was typed. Fields: name, status ("enabled", "disabled"), biasProfileId,
-// ipAllowlist, expiresDate (see ExpiryDate: unchanged keeps the moment), version, return. Problems by: name, status,
+// ipAllowlist, expiresDate and zone (see ExpiryDate: unchanged keeps the moment), version, return. Problems by: name, status,
 // biasProfileId, ipAllowlist, expiresAt; "" for the form as a whole.
 type KeyEdit struct {
 	Page
@@ -101,6 +102,7 @@ type KeyEdit struct {
 	ProfileID   string
 	IPAllowlist string
 	ExpiresDate string
+	Zone        string // of ExpiresDate, by its IANA name; empty for UTC
 	Problems    input.Problems
 
 	Policy   apikey.Policy
@@ -161,6 +163,9 @@ type KeyDetail struct {
 	BaseURL string
 }
 
-// ExpiryDate is the day whose end, in UTC, is nearest to a key's expiry and not before it: what the edit form's date
-// field shows. A form that comes back with the same date leaves the expiry as it was.
-func ExpiryDate(at time.Time) string { return at.UTC().Add(-time.Nanosecond).Format(time.DateOnly) }
+// ExpiryDate is the day of a zone on which a key ends: what the edit form's date shows. A key that ends at midnight ends with
+// the day before.
+func ExpiryDate(at time.Time, zone string) string {
+	in, _ := apikey.Zone(zone)
+	return at.Truncate(time.Millisecond).Add(-time.Millisecond).In(in).Format(time.DateOnly) // as the script reads it
+}

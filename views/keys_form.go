@@ -181,18 +181,48 @@ func personLabel(p account.Person) string {
 	return p.Name + ", " + p.Email + " (" + p.Role.Label() + ")"
 }
 
-func policyHint(p apikey.Policy, createdAt time.Time) string {
-	return "Your organisation’s keys live for at most " + ui.Count(int64(p.LongestLifetime/apikey.Day), "day") +
-		", until " + p.LastDay(createdAt).Format("2 January 2006") + "."
+func policyLimit(p apikey.Policy) string {
+	return "Your organisation’s keys live for at most " + ui.Count(int64(p.LongestLifetime/apikey.Day), "day")
 }
 
-// endHint says when on its last day the key ends, and what choosing another day does to that.
-func endHint(m KeyEdit) string {
-	if m.ExpiresDate != ExpiryDate(m.Key.ExpiresAt) || m.Key.ExpiresAt.Equal(m.Key.ExpiresAt.Truncate(apikey.Day)) {
-		return "The day ends at midnight UTC."
+// lastDayField is the field for the last day of a key.
+type lastDayField struct {
+	Label, LabelClass string
+	Value, Zone       string
+	Now, CreatedAt    time.Time // what the first and the last day that can be chosen count from
+	EndsAt            time.Time // the moment that the key has; zero for one that is not there yet
+	Policy            apikey.Policy
+	Problem           string
+	ProblemID         string
+}
+
+func (f lastDayField) zone() *time.Location {
+	zone, _ := apikey.Zone(f.Zone)
+	return zone
+}
+
+func (f lastDayField) first() string { return f.Now.In(f.zone()).Format(time.DateOnly) }
+
+// last is the last day that the policy allows.
+func (f lastDayField) last() time.Time { return f.Policy.LastDay(f.CreatedAt, f.zone()) }
+
+// bound is the moment up to which the policy lets the key live.
+func (f lastDayField) bound() time.Time { return f.CreatedAt.Add(f.Policy.LongestLifetime) }
+
+// zoneName is the zone's name for the form: empty until the browser has said one.
+func (f lastDayField) zoneName() string {
+	if f.Zone == "" {
+		return ""
 	}
-	return "It ends at " + m.Key.ExpiresAt.UTC().Format("15:04") + " UTC on that day. Another day counts to its end, at midnight UTC."
+	return f.zone().String()
 }
 
-// firstDay is the first date that a key can end on.
-func firstDay(now time.Time) string { return now.UTC().Format(time.DateOnly) }
+func (m KeyForm) lastDay() lastDayField {
+	return lastDayField{Label: "Last day", LabelClass: "sr-only", Value: m.ExpiresDate, Zone: m.Zone, Now: m.Now, CreatedAt: m.Now, Policy: m.Policy,
+		Problem: m.Problems["expiresAt"], ProblemID: "k-expires-problem"}
+}
+
+func (m KeyEdit) lastDay() lastDayField {
+	return lastDayField{Label: "Expires on", LabelClass: "label", Value: m.ExpiresDate, Zone: m.Zone, Now: m.Now, CreatedAt: m.Key.CreatedAt, EndsAt: m.Key.ExpiresAt, Policy: m.Policy,
+		Problem: m.Problems["expiresAt"], ProblemID: "k-date-problem"}
+}

@@ -407,8 +407,13 @@ func TestFormsOfferWhatThePolicyAllows(t *testing.T) {
 func TestAnExpiryDateIsTheDayThatEndsThen(t *testing.T) {
 	midnight := time.Date(2027, 2, 1, 0, 0, 0, 0, time.UTC)
 	for at, want := range map[time.Time]string{midnight: "2027-01-31", midnight.Add(time.Hour): "2027-02-01", midnight.Add(-time.Hour): "2027-01-31"} {
-		if got := ExpiryDate(at); got != want {
+		if got := ExpiryDate(at, ""); got != want {
 			t.Errorf("%v: %s, want %s", at, got, want)
+		}
+	}
+	for zone, want := range map[string]string{"America/Los_Angeles": "2027-01-31", "Asia/Tokyo": "2027-02-01", "UTC": "2027-01-31", "Mars/Olympus": "2027-01-31"} {
+		if got := ExpiryDate(midnight.Add(-time.Second), zone); got != want {
+			t.Errorf("in %s: %s, want %s", zone, got, want)
 		}
 	}
 }

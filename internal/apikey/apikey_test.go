@@ -145,7 +145,7 @@ func TestExpiryIsReadOrRefused(t *testing.T) {
 	policy := Policy{LongestLifetime: 365 * Day, DefaultLifetime: 90 * Day}
 	for text, want := range map[string]string{
 		"": "2027-02-19T10:00:00Z", "30d": "2026-12-21T10:00:00Z", "365d": "2027-11-21T10:00:00Z",
-		"2026-11-21": "2026-11-22T00:00:00Z", "2027-11-20": "2027-11-21T00:00:00Z", "2027-01-01T01:00:00+01:00": "2027-01-01T00:00:00Z",
+		"2026-11-21": "2026-11-21T23:59:59Z", "2027-11-20": "2027-11-20T23:59:59Z", "2027-01-01T01:00:00+01:00": "2027-01-01T00:00:00Z",
 	} {
 		if got, err := ParseExpiry(text, now, now, policy); err != nil || got.Format(time.RFC3339) != want {
 			t.Errorf("%q is %s, %v; want %s", text, got.Format(time.RFC3339), err, want)
@@ -156,11 +156,52 @@ func TestExpiryIsReadOrRefused(t *testing.T) {
 			t.Errorf("%q was taken as %s", bad, got)
 		}
 	}
-	if last := policy.LastDay(now); last.Format(time.DateOnly) != "2027-11-20" {
+	if last := policy.LastDay(now, time.UTC); last.Format(time.DateOnly) != "2027-11-20" {
 		t.Errorf("the last day is %s", last)
 	}
-	if _, err := ParseExpiry(policy.LastDay(now).Format(time.DateOnly), now, now, policy); err != nil {
+	if _, err := ParseExpiry(policy.LastDay(now, time.UTC).Format(time.DateOnly), now, now, policy); err != nil {
 		t.Errorf("the last day that is offered is refused: %v", err)
+	}
+}
+
+// TestALastDayEndsInItsZone takes days on which clocks are put forward and back, at midnight too, and zones on both sides of the
+// date line.
+func TestALastDayEndsInItsZone(t *testing.T) {
+	now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	policy := Policy{LongestLifetime: 365 * Day, DefaultLifetime: 90 * Day}
+	for text, want := range map[string]string{
+		"2027-01-31 America/Los_Angeles": "2027-02-01T07:59:59Z", "2027-01-31 Asia/Tokyo": "2027-01-31T14:59:59Z", "2027-01-31 UTC": "2027-01-31T23:59:59Z",
+		"2026-03-29 Europe/Berlin": "2026-03-29T21:59:59Z", "2026-10-25 Europe/Berlin": "2026-10-25T22:59:59Z",
+		"2026-10-31 America/Havana": "2026-11-01T03:59:59Z", // put back at 1:00 on the next day
+		"2026-10-29 Africa/Cairo":   "2026-10-29T21:59:59Z", // put back at midnight: 23:59:59 comes twice
+		"2026-04-23 Africa/Cairo":   "2026-04-23T21:59:59Z", // put forward at midnight
+		"2026-12-01 Pacific/Apia":   "2026-12-01T10:59:59Z", "2026-12-01 Etc/GMT+12": "2026-12-02T11:59:59Z", "2026-12-01 Asia/Kathmandu": "2026-12-01T18:14:59Z",
+	} {
+		got, err := ParseExpiry(text, now, now, policy)
+		if err != nil || got.Format(time.RFC3339) != want {
+			t.Errorf("%q is %s, %v; want %s", text, got.Format(time.RFC3339), err, want)
+		}
+	}
+	for _, zone := range []string{"Local", "local", "Mars/Olympus", "../etc/passwd", "/etc/passwd", "Europe/../UTC", "europe/berlin\x00", "Europe/Berlin ", strings.Repeat("A", 65), "<b>"} {
+		if _, known := Zone(zone); known {
+			t.Errorf("%q is known", zone)
+		}
+		if _, err := ParseExpiry("2026-12-01 "+zone, now, now, policy); err == nil && strings.TrimSpace(zone) == zone {
+			t.Errorf("a day in %q was taken", zone)
+		}
+	}
+	for _, name := range []string{"UTC", "America/Los_Angeles", "Asia/Tokyo", "Africa/Cairo", "Pacific/Apia", "Etc/GMT+12"} {
+		zone, _ := Zone(name)
+		for hour := range 48 {
+			made := now.Add(time.Duration(hour) * time.Hour)
+			last := policy.LastDay(made, zone)
+			if _, err := ParseExpiry(last.Format(time.DateOnly)+" "+name, made, made, policy); err != nil {
+				t.Errorf("in %s the last day that is offered is refused: %v", name, err)
+			}
+			if _, err := ParseExpiry(last.AddDate(0, 0, 1).Format(time.DateOnly)+" "+name, made, made, policy); err == nil || !strings.Contains(err.Error(), last.Format("2 January 2006")) {
+				t.Errorf("in %s the day after the last: %v", name, err)
+			}
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	_ "time/tzdata" // a machine may have no time zones of its own
 	"unicode/utf8"
 )
 
@@ -228,11 +229,11 @@ func parsePrefix(entry string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// ParseExpiry reads when a key shall end: "90d" (days from now), "2027-01-31" (the end of that day in UTC),
-// an RFC 3339 time, or nothing for the policy's default lifetime. The policy's longest lifetime counts from the
-// key's creation, so that editing does not stretch it. The error is the sentence to show beside the field.
+// ParseExpiry reads when a key is to end: "90d" (days from now), "2027-01-31 Europe/Berlin" (the last second of that day in that
+// time zone, in UTC without one), an RFC 3339 time, or nothing for the policy's default lifetime. The policy's longest lifetime
+// counts from the key's creation, so that editing does not stretch it. The error is the sentence to show beside the field.
 func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Time, error) {
-	at, err := readExpiry(strings.TrimSpace(text), now, policy)
+	at, zone, err := readExpiry(strings.TrimSpace(text), now, policy)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -247,35 +248,76 @@ func ParseExpiry(text string, now, createdAt time.Time, policy Policy) (time.Tim
 	}
 	if at.After(last) {
 		return time.Time{}, say("Your organisation’s keys live for at most %d days. Choose %s or earlier.",
-			int(policy.LongestLifetime/Day), lastDay(last).Format("2 January 2006"))
+			int(policy.LongestLifetime/Day), lastDay(last, zone).Format("2 January 2006"))
 	}
 	return at, nil
 }
 
-func readExpiry(text string, now time.Time, policy Policy) (time.Time, error) {
+// readExpiry also says in which zone a day of the text counts.
+func readExpiry(text string, now time.Time, policy Policy) (time.Time, *time.Location, error) {
 	if text == "" {
-		return now.Add(policy.DefaultLifetime), nil
+		return now.Add(policy.DefaultLifetime), time.UTC, nil
 	}
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.Add(time.Duration(n) * Day), nil
+			return now.Add(time.Duration(n) * Day), time.UTC, nil
 		}
 	}
-	if day, err := time.Parse(time.DateOnly, text); err == nil {
-		return day.AddDate(0, 0, 1), nil
+	date, name, _ := strings.Cut(text, " ")
+	if day, err := time.Parse(time.DateOnly, date); err == nil {
+		zone, known := Zone(name)
+		if !known {
+			return time.Time{}, nil, say("Your time zone is not known here, so the day counts in UTC. Check it, and save again.")
+		}
+		return endOf(day, zone), zone, nil
 	}
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
-		return at, nil
+		return at, time.UTC, nil
 	}
-	return time.Time{}, say("Write the date as year-month-day, like 2027-01-31.")
+	return time.Time{}, nil, say("Write the date as year-month-day, like 2027-01-31.")
 }
 
-// lastDay is the last whole day that ends no later than the given time.
-func lastDay(at time.Time) time.Time { return at.UTC().Truncate(Day).Add(-Day) }
+var zoneName = regexp.MustCompile(`^[A-Z][0-9A-Za-z_+-]*(/[0-9A-Za-z_+-]+)*$`)
 
-// LastDay is the last date that a person may choose as the end of a key made at the given time.
-func (p Policy) LastDay(createdAt time.Time) time.Time {
-	return lastDay(createdAt.Add(p.LongestLifetime))
+// Zone returns the time zone of an IANA name, like Europe/Berlin; UTC for none. It is UTC, and not known, for any other text.
+func Zone(name string) (zone *time.Location, known bool) {
+	if name == "" {
+		return time.UTC, true
+	}
+	if len(name) > 64 || name == "Local" || !zoneName.MatchString(name) { // Local is the server's
+		return time.UTC, false
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC, false
+	}
+	return zone, true
+}
+
+// endOf is the last second of a day, which is given by its date in UTC, in a zone. Where clocks are put back at midnight, the
+// day has that second twice.
+func endOf(day time.Time, zone *time.Location) time.Time {
+	y, m, d := day.Date()
+	end := time.Date(y, m, d, 23, 59, 59, 0, zone)
+	if again := end.Add(time.Hour); again.Format(time.DateTime) == end.Format(time.DateTime) {
+		return again
+	}
+	return end
+}
+
+// lastDay is the last day in a zone that ends no later than the given time, by its date in UTC.
+func lastDay(at time.Time, zone *time.Location) time.Time {
+	y, m, d := at.In(zone).Date()
+	day := time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
+	if endOf(day, zone).After(at) {
+		return day.AddDate(0, 0, -1)
+	}
+	return day
+}
+
+// LastDay is the last date in a zone that a person may choose as the end of a key made at the given time.
+func (p Policy) LastDay(createdAt time.Time, zone *time.Location) time.Time {
+	return lastDay(createdAt.Add(p.LongestLifetime), zone)
 }
 
 // CheckGrace returns the sentence to show beside a grace period that may not be used.

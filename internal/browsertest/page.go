@@ -50,6 +50,7 @@ type settings struct {
 	width, height int
 	scheme        string
 	motion        string
+	zone          string
 	noJavaScript  bool
 }
 
@@ -64,6 +65,9 @@ func Dark() Option { return func(s *settings) { s.scheme = "dark" } }
 
 // ReducedMotion prefers no animation.
 func ReducedMotion() Option { return func(s *settings) { s.motion = "reduce" } }
+
+// Zone is the viewer's time zone by its IANA name, this machine's unless told.
+func Zone(name string) Option { return func(s *settings) { s.zone = name } }
 
 // NoJavaScript switches the page's scripts off. Everything here but Clipboard goes on working.
 func NoJavaScript() Option { return func(s *settings) { s.noJavaScript = true } }
@@ -132,10 +136,14 @@ func (p *Page) emulate() error {
 		{Name: "prefers-color-scheme", Value: p.set.scheme},
 		{Name: "prefers-reduced-motion", Value: p.set.motion},
 	}})
+	var zone error
+	if p.set.zone != "" {
+		_, zone = call(p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: p.set.zone})
+	}
 	// Several tabs live at once, and each behaves as the one in front.
 	_, focus := call(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	// Copying after a click needs no permission from a person, yet not every headless browser knows that.
-	return errors.Join(size, media, focus, p.grant("clipboard-write"), p.scripts(!p.set.noJavaScript))
+	return errors.Join(size, media, zone, focus, p.grant("clipboard-write"), p.scripts(!p.set.noJavaScript))
 }
 
 func (p *Page) scripts(on bool) error {

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/browsertest"
@@ -13,6 +14,70 @@ import (
 
 func TestLifeOfAKeyWithJavaScript(t *testing.T)    { lifeOfAKey(t, true) }
 func TestLifeOfAKeyWithoutJavaScript(t *testing.T) { lifeOfAKey(t, false, browsertest.NoJavaScript()) }
+
+// TestALastDayCountsInTheViewersZone chooses the same day far west and far east of Greenwich, and without a script.
+func TestALastDayCountsInTheViewersZone(t *testing.T) {
+	s := open(t)
+	org := storetest.Organisation(t, s.store)
+	day := s.store.Now().Add(30 * apikey.Day).UTC().Format(time.DateOnly)
+	for _, c := range []struct {
+		name, zone string
+		options    []browsertest.Option
+	}{
+		{"in Los Angeles", "America/Los_Angeles", []browsertest.Option{browsertest.Zone("America/Los_Angeles")}},
+		{"in Kiritimati", "Pacific/Kiritimati", []browsertest.Option{browsertest.Zone("Pacific/Kiritimati")}},
+		{"without a script", "UTC", []browsertest.Option{browsertest.Zone("America/Los_Angeles"), browsertest.NoJavaScript()}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			zone, err := time.LoadLocation(c.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := time.ParseInLocation(time.DateTime, day+" 23:59:59", zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends := func() time.Time {
+				t.Helper()
+				var at time.Time
+				if err := s.db.QueryRowContext(t.Context(), `SELECT expires_at FROM api_keys WHERE name = $1`, c.name).Scan(&at); err != nil {
+					t.Fatal(err)
+				}
+				return at
+			}
+			p := s.visit(org.Owner, c.options...)
+			p.Goto("/account/api-keys/new")
+			p.Fill("input[name=name]", c.name)
+			p.Check("input[name=expires][value=date]")
+			p.Fill("#k-date", day)
+			if hint := p.Text("#k-date-hint"); !strings.Contains(hint, "23:59:59") || !strings.Contains(hint, c.zone) {
+				t.Errorf("the hint is %q", hint)
+			}
+			p.Click("#dialog button[type=submit]") // without a scope: the form comes back with its day and zone
+			p.WaitFor("#k-scopes-problem")
+			if p.Value("#k-date") != day || !strings.Contains(p.Text("#k-date-hint"), c.zone) {
+				t.Errorf("the form comes back with %s, %q", p.Value("#k-date"), p.Text("#k-date-hint"))
+			}
+			p.Check("input[name=scopes][value='read:chat']")
+			p.Click("#dialog button[type=submit]")
+			p.WaitFor("#secret-key")
+			if got := ends(); !got.Equal(want) {
+				t.Fatalf("the key ends at %s, not %s", got.UTC(), want.UTC())
+			}
+			edit := "/account/api-keys/" + s.find(`name = '`+c.name+`'`) + "/edit"
+			p.Goto(edit)
+			if p.Value("#k-date") != day {
+				t.Errorf("its last day is %s, not %s", p.Value("#k-date"), day)
+			}
+			p.Fill("input[name=name]", c.name+" ")
+			p.Click("#dialog button[type=submit]")
+			p.WaitFor(`[role=status]:text("is saved")`)
+			if got := ends(); !got.Equal(want) {
+				t.Errorf("an edit without another day moved the end to %s", got.UTC())
+			}
+		})
+	}
+}
 
 // lifeOfAKey is the main job, end to end: an admin signs in, creates a key, copies it once, finds it again, edits,
 // disables, enables, rotates, revokes and deletes it, and every change is written down.

@@ -168,6 +168,32 @@ const localise = (root) => {
   }
 }
 
+// --- A day in the viewer's zone. ---
+
+// A form that asks for the last day of a key says UTC, until here the viewer's zone takes its place: in what the server gets, in
+// the hint, and in the days that can be chosen. A form that comes back from the server has its zone already.
+const { timeZone } = short.resolvedOptions()
+const longDay = new Intl.DateTimeFormat(undefined, { dateStyle: "long" })
+const dayOf = (at) => [String(at.getFullYear()).padStart(4, "0"), at.getMonth() + 1, at.getDate()].map((n) => String(n).padStart(2, "0")).join("-")
+
+const inZone = (root) => {
+  for (const zone of all("input[name=zone]", root)) {
+    if (zone.value || !timeZone) continue
+    const { form } = zone
+    const day = form.elements.expiresDate
+    const { bound, ends } = day.dataset
+    zone.value = timeZone
+    for (const word of all("[data-zone]", form)) word.textContent = timeZone
+    const last = new Date(bound)
+    const end = new Date(last)
+    if (end.setHours(23, 59, 59, 0) > +last) last.setDate(last.getDate() - 1)
+    day.min = dayOf(new Date())
+    day.max = dayOf(last)
+    if (ends && day.value === day.defaultValue) day.value = dayOf(new Date(new Date(ends) - 1))
+    for (const word of all("[data-last-day]", form)) word.textContent = longDay.format(last)
+  }
+}
+
 // --- What htmx brings. ---
 
 // An address of a list says what was chosen, not what was left empty.
@@ -183,6 +209,7 @@ document.addEventListener("htmx:after:swap", (event) => {
   const fresh = id && document.getElementById(id)
   if (!fresh) return
   localise(fresh)
+  inZone(fresh)
   countPicks()
   if (id === "dialog") showDialog(fresh)
   else announce(find("[data-announce]", fresh)?.textContent.trim())
@@ -201,6 +228,7 @@ document.addEventListener("htmx:before:request", () => outage(false))
 // --- At the start. ---
 
 localise(document)
+inZone(document)
 countPicks()
 find("[data-problems]")?.focus()
 announce(find("main > [role=status]")?.textContent.trim()) // what a page begins with counts as no news
