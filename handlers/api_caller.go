@@ -234,9 +234,9 @@ func (h *handler) enforceProgram(c echo.Context, action account.Action, next ech
 	if who.err != nil {
 		return who.err
 	}
+	c.Set(viewerKey, views.Viewer{Actor: who.actor})
 	if !who.actor.May(action) {
 		return forbiddenError{action}
 	}
-	c.Set(viewerKey, views.Viewer{Actor: who.actor})
 	return next(c)
 }

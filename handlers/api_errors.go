@@ -49,6 +49,7 @@ var answers = map[int]struct{ code, message string }{
 
 // failProgram answers a program whose request came to nothing.
 func (h *handler) failProgram(c echo.Context, err error) {
+	h.recordRefusal(c, err)
 	r := h.refusalOf(err)
 	if r.status >= 500 {
 		if requestID(c) == "" { // the gateways' door gives none

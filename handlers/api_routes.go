@@ -30,6 +30,8 @@ var apiRoutes = []route{
 
 	{get, "/v1/audit-events", bearer(account.ReadAudit), (*handler).apiListEvents},
 	{get, apiExportAuditPath, bearer(account.ReadAudit), (*handler).apiExportEvents},
+	{get, "/v1/security-events", bearer(account.ReadAudit), (*handler).apiListSecurityEvents},
+	{get, apiExportSecurityPath, bearer(account.ReadAudit), (*handler).apiExportSecurityEvents},
 	{get, "/v1/bias-profiles", bearer(account.ReadConfig), (*handler).apiListProfiles},
 	{post, "/v1/bias-profiles", bearer(account.CreateProfile), (*handler).apiCreateProfile},
 	{get, "/v1/bias-profiles/:id", bearer(account.ReadConfig), (*handler).apiGetProfile},

@@ -89,6 +89,7 @@ func (h *handler) fail(err error, c echo.Context) {
 			return
 		}
 	}
+	h.recordRefusal(c, err)
 	failure := h.meaning(err)
 	if failure.Status >= 500 {
 		h.logFailure(c, err)

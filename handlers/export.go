@@ -24,11 +24,13 @@ import (
 )
 
 const (
-	exportAuditPath     = views.AuditExportPath
-	exportKeysPath      = views.KeysExportPath
-	exportKeyOwnersPath = views.KeyOwnersExportPath
-	apiExportAuditPath  = "/v1/audit-events/export"
-	exportSuffix        = "/export" // of them all
+	exportAuditPath       = views.AuditExportPath
+	exportKeysPath        = views.KeysExportPath
+	exportKeyOwnersPath   = views.KeyOwnersExportPath
+	apiExportAuditPath    = "/v1/audit-events/export"
+	exportSecurityPath    = views.SecurityExportPath
+	apiExportSecurityPath = "/v1/security-events/export"
+	exportSuffix          = "/export" // of them all
 
 	exportTimeout   = time.Hour        // of a whole export, once its first batch is there
 	exportStalls    = 30 * time.Second // until the next chunk must have gone out: at exportPace a system's own buffers take 20 s to make room

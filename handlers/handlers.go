@@ -78,6 +78,7 @@ func New(o Options) Server {
 	if err := h.origins.AddTrustedOrigin(o.BaseURL.Scheme + "://" + o.BaseURL.Host); err != nil {
 		panic(err) // the configuration lets no other BASE_URL through
 	}
+	h.keyring.LogTo(o.Log)
 	h.sessions = h.newSessions(o.Cookies)
 	h.doors = h.makeDoors()
 	h.metrics = newMetrics(o.Verifier, o.Pools, o.Keyring.ClockSkew)

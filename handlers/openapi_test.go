@@ -423,6 +423,12 @@ func TestEveryAnswerIsAsDescribed(t *testing.T) {
 	}
 	c.call(get, "/v1/api-keys?cursor="+keys.Next, nil).expect(t, "another organisation's cursor", 404, "not_found")
 	c.call(get, "/v1/audit-events?cursor="+events.Next, nil).expect(t, "another organisation's cursor", 404, "not_found")
+	s.attempted(other, other.Owner.MemberID, 2)
+	attempts, err := s.keyring.SecurityEvents(t.Context(), other.Owner, audit.SecurityFilter{}, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.call(get, "/v1/security-events?cursor="+attempts.Next, nil).expect(t, "another organisation's cursor", 404, "not_found")
 	session := s.with(s.token(s.org.Owner))
 	for list, id := range ids {
 		session.call(get, list, nil).expect(t, list, 200, "")

@@ -180,7 +180,7 @@ func documentedScope(r route) string {
 		return verb + ":api-keys"
 	case noun == "auth" || noun == "members":
 		return ""
-	case noun == "audit-events":
+	case noun == "audit-events" || noun == "security-events":
 		return "read:audit"
 	}
 	return verb + ":config"

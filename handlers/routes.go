@@ -66,6 +66,8 @@ var routes = []route{
 	{get, "/audit-log", may(account.ReadAudit), (*handler).auditPage},
 	{get, "/audit-log/check", may(account.ReadAudit), (*handler).checkAudit},
 	{get, exportAuditPath, may(account.ReadAudit), (*handler).exportAudit},
+	{get, "/audit-log/security", may(account.ReadAudit), (*handler).securityEventsPage},
+	{get, exportSecurityPath, may(account.ReadAudit), (*handler).exportSecurityEvents},
 
 	{get, "/key-policy", may(account.ReadConfig), (*handler).keyPolicyPage},
 	{get, "/key-policy/edit", may(account.ChangePolicy), (*handler).editKeyPolicyPage},

@@ -65,8 +65,8 @@ func (s *Store) UncountAttempt(ctx context.Context, subject string) error {
 }
 
 // Sweep removes what has served its time: cookies, tombstones, attempts, setup links, signing keys whose last token has
-// expired, after 24 hours the requests by which a repeated issue is recognised, and after 30 days the sessions that are
-// over and the invitations that have expired. None of it is written down: it changes nothing that anybody could still do,
+// expired, email changes whose link has expired, after 24 hours the requests by which a repeated issue is recognised, after 30
+// days the sessions that are over and the invitations that have expired, and after 90 days security events. None of it is written down: it changes nothing that anybody could still do,
 // and when a session or an invitation would end stands in the event that began it.
 func (s *Store) Sweep(ctx context.Context) error {
 	const most = 5000 // rows at a time, so that a backlog does not run into the statement's time limit
@@ -75,6 +75,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	for table, over := range map[string]string{
 		"cookie_sessions":  `expires_at <= $1`,
 		"sign_in_attempts": `window_ends_at <= $1`,
+		"security_events":  `last_at <= least($1::timestamptz, now()) - interval '90 days'`,
 		"setup_links":      `expires_at <= $1`,
 		"signing_keys":     retired,
 		"sessions":         `expires_at <= $1::timestamptz - interval '30 days'`,

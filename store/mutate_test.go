@@ -26,6 +26,7 @@ var bookkeeping = map[string]string{
 	"key_usage":          "counts",
 	"key_use":            "counts",
 	"organisation_usage": "counts",
+	"security_events":    "attempts that changed nothing",
 	"setup_links":        "of no organisation yet",
 	"sign_in_attempts":   "counts",
 	"signing_keys":       "of the whole server",

@@ -123,25 +123,29 @@ func pages(role account.Role) map[string]templ.Component {
 		"change password": ChangePassword(PasswordForm{Page: p, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
 		"audit log":       AuditPage(AuditLog{Page: p, State: AuditState{What: hostile, Actor: hostile, Subject: hostile, Key: hostile, From: hostile, To: hostile}, Cursor: "c", Older: "o", Events: []Event{event, through, gone}, Actors: options, SubjectName: hostile, KeyName: hostile}),
 		"audit, nothing":  AuditPage(AuditLog{Page: p, State: AuditState{What: hostile}}),
-		"check, running":  AuditCheckPage(AuditCheck{Page: p, Return: hostile, Checked: 7, All: 9}),
-		"check, good":     AuditCheckPage(AuditCheck{Page: p, Return: hostile, Done: true, Checked: 7, Hash: "a7", LastAt: noon, At: noon}),
-		"check, broken":   AuditCheckPage(AuditCheck{Page: p, Return: hostile, Done: true, Checked: 7, BrokenAt: 8, Reason: hostile, At: noon}),
-		"sign in":         SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
-		"set up":          SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
-		"set-up expired":  SetUpExpiredPage(Page{Now: noon}),
-		"scopes":          ScopesPage(ScopeList{Page: p, Scopes: someScopes, All: 2}),
-		"new scope":       CreateScope(ScopeForm{Page: p, Return: hostile, Name: hostile, Description: hostile, Retired: true, Problems: wrong}),
-		"describe scope":  EditScope(ScopeForm{Page: p, Return: hostile, Scope: someScopes[0], Description: hostile, Problems: wrong}),
-		"retire scope":    RetireScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
-		"restore scope":   RestoreScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
-		"delete scope":    DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
-		"keep scope":      DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
-		"policy":          PolicyPage(PolicyView{Page: p, Policy: strictPolicy, Broken: 3, Unused: 1}),
-		"edit policy":     EditPolicy(PolicyForm{Page: p, Return: hostile, LongestDays: hostile, DefaultDays: hostile, GraceSeconds: hostile, UnusedDays: hostile, Problems: wrong}),
-		"confirm policy":  ConfirmPolicy(PolicyConfirmation{PolicyForm: PolicyForm{Page: p, Return: hostile, LongestDays: hostile, GraceSeconds: "5400"}, Policy: strictPolicy, Broken: 30, BrokenAnew: 28, Breaking: someKeys(), Unused: 22, UnusedAnew: 1, Disabled: someKeys()}),
-		"key, judged":     KeyPage(KeyDetail{Page: p, Policy: strictPolicy, Key: someKey(apikey.Enabled), Days: 30}),
-		"docs":            APIDocsPage(someDocs(p)),
-		"docs, stranger":  APIDocsPage(someDocs(Page{Now: noon})),
+		"security events": SecurityEventsPage(SecurityLog{Page: p, State: SecurityState{Kind: hostile, Member: hostile, From: hostile, To: hostile}, Cursor: "c", Older: "o", Members: options, Events: []SecurityEvent{
+			{Kind: hostile, MemberID: hostile, Who: hostile, WhoName: hostile, KeyID: hostile, KeyName: hostile, Address: hostile, Detail: hostile, Count: 2, FirstAt: noon, LastAt: noon}, {KeyID: hostile, Count: 1, LastAt: noon}}}),
+		"security, none":     SecurityEventsPage(SecurityLog{Page: p}),
+		"security, none fit": SecurityEventsPage(SecurityLog{Page: p, State: SecurityState{Kind: hostile}}),
+		"check, running":     AuditCheckPage(AuditCheck{Page: p, Return: hostile, Checked: 7, All: 9}),
+		"check, good":        AuditCheckPage(AuditCheck{Page: p, Return: hostile, Done: true, Checked: 7, Hash: "a7", LastAt: noon, At: noon}),
+		"check, broken":      AuditCheckPage(AuditCheck{Page: p, Return: hostile, Done: true, Checked: 7, BrokenAt: 8, Reason: hostile, At: noon}),
+		"sign in":            SignInPage(SignInForm{Page: Page{Now: noon}, Email: hostile, Next: hostile, Notice: hostile, LockedUntil: noon.Add(time.Hour), Problems: wrong}),
+		"set up":             SetUpPage(SetUpForm{Page: Page{Now: noon}, Path: "/setup/x", Organisation: hostile, Name: hostile, Email: hostile, Problems: wrong}),
+		"set-up expired":     SetUpExpiredPage(Page{Now: noon}),
+		"scopes":             ScopesPage(ScopeList{Page: p, Scopes: someScopes, All: 2}),
+		"new scope":          CreateScope(ScopeForm{Page: p, Return: hostile, Name: hostile, Description: hostile, Retired: true, Problems: wrong}),
+		"describe scope":     EditScope(ScopeForm{Page: p, Return: hostile, Scope: someScopes[0], Description: hostile, Problems: wrong}),
+		"retire scope":       RetireScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
+		"restore scope":      RestoreScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
+		"delete scope":       DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[1]}),
+		"keep scope":         DeleteScope(ScopeChange{Page: p, Return: hostile, Scope: someScopes[0]}),
+		"policy":             PolicyPage(PolicyView{Page: p, Policy: strictPolicy, Broken: 3, Unused: 1}),
+		"edit policy":        EditPolicy(PolicyForm{Page: p, Return: hostile, LongestDays: hostile, DefaultDays: hostile, GraceSeconds: hostile, UnusedDays: hostile, Problems: wrong}),
+		"confirm policy":     ConfirmPolicy(PolicyConfirmation{PolicyForm: PolicyForm{Page: p, Return: hostile, LongestDays: hostile, GraceSeconds: "5400"}, Policy: strictPolicy, Broken: 30, BrokenAnew: 28, Breaking: someKeys(), Unused: 22, UnusedAnew: 1, Disabled: someKeys()}),
+		"key, judged":        KeyPage(KeyDetail{Page: p, Policy: strictPolicy, Key: someKey(apikey.Enabled), Days: 30}),
+		"docs":               APIDocsPage(someDocs(p)),
+		"docs, stranger":     APIDocsPage(someDocs(Page{Now: noon})),
 	}
 	owned := OwnedKeys{Page: p, Return: hostile, Owner: account.Person{ID: "m2", Name: hostile, Status: account.Suspended}, Enabled: 1204, Disabled: 1, InGrace: 1, Requests: 7, Busiest: someKeys(), People: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Problems: wrong}
 	idle, alone := owned, owned
@@ -254,7 +258,7 @@ func TestDialogsAreFragmentsOfTheirPage(t *testing.T) {
 		switch {
 		case strings.HasPrefix(name, "keys"):
 			fragment = "keys"
-		case name == "scopes", strings.HasPrefix(name, "owners"), strings.HasPrefix(name, "profiles"), strings.HasPrefix(name, "members"), strings.HasPrefix(name, "audit"):
+		case name == "scopes", strings.HasPrefix(name, "owners"), strings.HasPrefix(name, "profiles"), strings.HasPrefix(name, "members"), strings.HasPrefix(name, "audit"), strings.HasPrefix(name, "security"):
 			fragment = "list"
 		case name == "member", name == "policy", strings.HasPrefix(name, "profile"), strings.HasPrefix(name, "join"), strings.HasPrefix(name, "confirm"), strings.HasPrefix(name, "invitation over"),
 			name == "key", name == "key, judged", name == "account", strings.HasPrefix(name, "overview"), name == "sign in", strings.HasPrefix(name, "set"), strings.HasPrefix(name, "docs"):

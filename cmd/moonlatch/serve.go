@@ -100,6 +100,7 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 			}()
 			defer func() { _ = apart.Close() }()
 		}
+		defer p.flushSecurityEvents(ctx, ring)
 		return p.answer(ctx, newServer(p.log, handler), listener, base, db.ended())
 	})
 }
@@ -132,6 +133,15 @@ func startVerifier(ctx context.Context, s *store.Store, log *slog.Logger) (*veri
 	var running sync.WaitGroup
 	running.Go(func() { verifier.Run(ctx) })
 	return verifier, func() { cancel(); running.Wait() }
+}
+
+// flushSecurityEvents stores those of the last requests.
+func (p *program) flushSecurityEvents(ctx context.Context, ring *keyring.Keyring) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	if err := ring.FlushSecurityEvents(ctx); err != nil {
+		p.log.Warn("the last security events were not stored", "error", err)
+	}
 }
 
 // newServer bounds what a slow or hostile client can hold on to.

@@ -197,3 +197,31 @@ func TestServeKeepsUsageForAsLongAsItIsTold(t *testing.T) {
 		t.Errorf("after a minute %s is left", left)
 	}
 }
+
+// TestStoppingStoresTheLastSecurityEvents makes storing an event take longer than the server has left after it was told to stop.
+func TestStoppingStoresTheLastSecurityEvents(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@example.com", "owner", "--new-organisation")
+	db := storetest.DB(t, strings.TrimPrefix(env[0], "DATABASE_URL="))
+	for _, statement := range []string{
+		`CREATE FUNCTION wait_a_moment() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN NEW; END $$`,
+		`CREATE TRIGGER is_slow BEFORE INSERT ON security_events FOR EACH ROW EXECUTE FUNCTION wait_a_moment()`,
+	} {
+		if _, err := db.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := serve(t, env)
+	response, err := http.Post("http://"+s.address+"/v1/auth/login", "application/json", strings.NewReader(`{"email": "ada@example.com", "password": "not the password"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = response.Body.Close(); response.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a wrong password: %d", response.StatusCode)
+	}
+	code := s.wait(t)
+	var stored int
+	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM security_events WHERE kind = 'sign_in.failed'`).Scan(&stored); err != nil || stored != 1 || code != exitDone {
+		t.Errorf("exit %d with %d events stored, %v: %s", code, stored, err, s.stderr.String())
+	}
+}

@@ -4,6 +4,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -60,6 +61,7 @@ func Fill(ctx context.Context, s *store.Store) (Accounts, error) {
 		f.tell(i, story)
 	}
 	f.changeStaff()
+	f.refuse()
 	if err = f.live(); err == nil {
 		err = f.call()
 	}
@@ -178,6 +180,34 @@ func (f *filler) changeStaff() {
 			return err
 		}))
 	}
+}
+
+// refuse records the attempts that failed, and starts the email change that waits for its link to be opened.
+func (f *filler) refuse() {
+	for _, r := range refusals {
+		f.at(r.ago, func() error {
+			e := f.staff[r.handle]
+			event := audit.SecurityEvent{OrgID: e.actor.OrgID, Kind: r.kind, MemberID: e.actor.MemberID, Address: cmp.Or(r.address, e.address), Detail: r.detail}
+			if r.key != "" {
+				event.KeyID = f.lines[slices.IndexFunc(stories, func(s story) bool { return s.name == r.key })].last().ID
+			}
+			for n := range r.times {
+				if n > 0 {
+					f.clock = f.clock.Add(9 * time.Second)
+				}
+				f.keyring.RecordSecurityEvent(event)
+			}
+			return f.keyring.FlushSecurityEvents(f.ctx)
+		})
+	}
+	f.at(hours(3), f.by(founder, func(actor account.Actor) error {
+		_, _, err := f.keyring.StartEmailChange(f.ctx, actor, f.staff["elif"].actor.MemberID, keyring.EmailChangeDraft{Email: "elif.demir" + domain})
+		if err != nil {
+			return err
+		}
+		f.staff[founder].signedIn = time.Time{} // a session that is left would be a reader's
+		return f.keyring.EndAllSessions(f.ctx, actor)
+	}))
 }
 
 // by is what somebody does at work.

@@ -39,6 +39,7 @@ func TestFilledDatabaseShowsEverythingThereIs(t *testing.T) {
 	t.Run("keys", func(t *testing.T) { checkKeys(t, s, page.Rows) })
 	t.Run("trails", func(t *testing.T) { checkTrails(t, s, page.Rows) })
 	t.Run("usage", func(t *testing.T) { checkUsage(t, s, page.Rows) })
+	t.Run("refusals", func(t *testing.T) { checkRefusals(t, s, org.ID) })
 	t.Run("chain", func(t *testing.T) {
 		if n, err := s.VerifyChain(t.Context(), org.ID); err != nil || n < 100 {
 			t.Errorf("%d events hold, %v", n, err)
@@ -145,6 +146,36 @@ func checkTrails(t *testing.T, s *store.Store, rows []store.KeyRow) {
 				t.Errorf("%s: event %d is later than the next", r.Name, event.Seq)
 			}
 		}
+	}
+}
+
+// Every kind of security event is there but the rarest, with a member and a key, and one member's email is about to change.
+func checkRefusals(t *testing.T, s *store.Store, orgID string) {
+	events, err := s.SecurityEvents(t.Context(), orgID, audit.SecurityFilter{}, apikey.Position{}, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds, repeated, byKey := map[string]bool{}, false, false
+	for _, e := range events {
+		kinds[e.Kind], repeated, byKey = true, repeated || e.Count > 1, byKey || e.KeyID != ""
+		if e.MemberID == "" || e.Address == "" || e.LastAt.After(s.Now()) || e.LastAt.Before(e.FirstAt) {
+			t.Errorf("an event is %+v", e)
+		}
+	}
+	for _, kind := range audit.SecurityKinds {
+		if !kinds[kind] && kind != audit.SignInLimited {
+			t.Errorf("there is no %s", kind)
+		}
+	}
+	if !repeated || !byKey {
+		t.Errorf("no event repeats (%v), or is of a key (%v)", repeated, byKey)
+	}
+	started, err := s.Events(t.Context(), orgID, audit.Filter{Action: account.StartEmailChange}, store.Span{}, 10)
+	if err != nil || len(started) != 1 {
+		t.Fatalf("email changes: %+v, %v", started, err)
+	}
+	if change, err := s.EmailChangeOf(t.Context(), orgID, started[0].Subject.ID); err != nil || !change.ExpiresAt.After(s.Now()) {
+		t.Errorf("the email change is %+v, %v", change, err)
 	}
 }
 

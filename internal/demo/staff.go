@@ -6,6 +6,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 )
 
@@ -70,6 +71,31 @@ var invited = []struct {
 	{"noor", account.Admin, 2 * apikey.Day},
 	{"tomas", account.Member, 12 * apikey.Day},
 }
+
+// refusals are attempts that failed, so long ago, from the member's own address unless another is given.
+var refusals = []struct {
+	ago     time.Duration
+	handle  string
+	kind    string
+	times   int // within minutes
+	detail  string
+	address string
+	key     string // the name of the key that was refused
+}{
+	{ago: 41 * apikey.Day, handle: "jonas", kind: audit.PasswordFailed, times: 1},
+	{ago: 20 * apikey.Day, handle: "victor", kind: audit.SignInFailed, times: 2, detail: string(account.Suspended)},
+	{ago: 9 * apikey.Day, handle: "sam", kind: audit.OriginRefused, times: 1},
+	{ago: 31 * time.Hour, handle: "maya", kind: audit.SignInFailed, times: 10, address: stranger},
+	{ago: 31*time.Hour - 81*time.Second, handle: "maya", kind: audit.SignInLocked, times: 1, address: stranger},
+	{ago: 31*time.Hour - 2*time.Minute, handle: "priya", kind: audit.SignInFailed, times: 4, address: stranger},
+	{ago: 3 * apikey.Day, handle: "sam", kind: audit.PermissionRefused, times: 1, detail: string(account.RevokeKey)},
+	{ago: 26 * time.Hour, handle: "elif", kind: audit.SignInFailed, times: 2},
+	{ago: 7 * time.Hour, handle: "priya", kind: audit.PermissionRefused, times: 38, detail: string(account.ReadConfig), address: "198.51.100.130", key: "CI pipeline"},
+	{ago: 4 * time.Hour, handle: "elif", kind: audit.PermissionRefused, times: 3, detail: string(account.ReadKeys)},
+}
+
+// stranger is an address that nobody at work uses.
+const stranger = "192.0.2.66"
 
 // founded is when the organisation began: so long ago.
 const founded = 420 * apikey.Day

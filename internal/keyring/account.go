@@ -79,7 +79,7 @@ func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, curre
 // apart from those to sign in: whoever locks the account from outside does not keep its owner from changing the password.
 func (r *Keyring) confirm(ctx context.Context, actor account.Actor, password string) (store.Credentials, error) {
 	subject := confirmSubject(actor.MemberID)
-	if err := r.countAttempts(ctx, []attemptLimit{{subject, confirmationsPerActor, attemptWindow}}); err != nil {
+	if _, err := r.countAttempts(ctx, []attemptLimit{{subject, confirmationsPerActor, attemptWindow}}); err != nil {
 		return store.Credentials{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, actor.Email)
@@ -91,6 +91,7 @@ func (r *Keyring) confirm(ctx context.Context, actor account.Actor, password str
 		return store.Credentials{}, err
 	}
 	if !matches || member.ID != actor.MemberID {
+		r.RecordSecurityEvent(audit.SecurityEvent{OrgID: actor.OrgID, Kind: audit.PasswordFailed, MemberID: actor.MemberID, Address: actor.Address})
 		return store.Credentials{}, ErrCredentials
 	}
 	return member, r.store.ForgetAttempts(ctx, subject)

@@ -5,6 +5,7 @@ package keyring
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
@@ -20,11 +21,13 @@ type Keyring struct {
 	devices   devices
 	signing   *signingKeys
 	checks    *checks
+	log       *slog.Logger
+	security  securityEvents
 }
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), devices: devices{s.Secrets("device cookies")}, cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks()}
+	return &Keyring{store: s, passwords: newPasswords(), devices: devices{s.Secrets("device cookies")}, cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks(), log: slog.New(slog.DiscardHandler)}
 }
 
 // Now is the time by which everything is judged, in UTC.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/store"
 )
@@ -65,7 +66,8 @@ func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, passwor
 		email = ""
 	}
 	limits := r.attemptLimits(from, email)
-	if err := r.countAttempts(ctx, limits); err != nil {
+	last, err := r.countAttempts(ctx, limits)
+	if err != nil {
 		return store.Credentials{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
@@ -77,40 +79,64 @@ func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, passwor
 		return store.Credentials{}, err
 	}
 	if problem != nil || !matches || member.Status != account.Active {
+		r.signInFailed(from, member, matches, last)
 		return store.Credentials{}, ErrCredentials
 	}
 	if err := r.forgiveAttempts(ctx, email, limits); err != nil {
 		return store.Credentials{}, err
 	}
-	return member, r.countAttempts(ctx, []attemptLimit{{"sign-ins of " + member.ID, signInsPerMember, attemptWindow}})
+	last, err = r.countAttempts(ctx, []attemptLimit{{"sign-ins of " + member.ID, signInsPerMember, attemptWindow}})
+	if last {
+		r.RecordSecurityEvent(audit.SecurityEvent{OrgID: member.OrgID, Kind: audit.SignInLimited, MemberID: member.ID, Address: from.Address})
+	}
+	return member, err
+}
+
+// signInFailed records a failure at a member's account. Of an unknown address nothing that was typed is kept.
+func (r *Keyring) signInFailed(from Visitor, member store.Credentials, matches, last bool) {
+	if member.ID == "" {
+		r.log.Warn("sign-in failed: no such account", "address", from.Address)
+		return
+	}
+	failed := audit.SecurityEvent{OrgID: member.OrgID, Kind: audit.SignInFailed, MemberID: member.ID, Address: from.Address}
+	if matches {
+		failed.Detail = string(member.Status)
+	}
+	r.RecordSecurityEvent(failed)
+	if last {
+		failed.Kind, failed.Detail = audit.SignInLocked, ""
+		r.RecordSecurityEvent(failed)
+	}
 }
 
 // countAttempts counts before it judges, so that of attempts at once on several replicas no more than the limit are
-// evaluated. What is over a limit is refused without a write, and does not count for the limits after it.
-func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) error {
+// evaluated. What is over a limit is refused without a write, and does not count for the limits after it. last says that the
+// next attempt will be refused.
+func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) (last bool, err error) {
 	subjects := make([]string, len(limits))
 	for i, limit := range limits {
 		subjects[i] = limit.subject
 	}
 	counted, err := r.store.Attempts(ctx, subjects)
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, limit := range limits {
 		if c := counted[limit.subject]; c.Count >= limit.most {
-			return &LockedError{c.EndsAt}
+			return false, &LockedError{c.EndsAt}
 		}
 	}
 	for _, limit := range limits {
 		count, until, err := r.store.CountAttempt(ctx, limit.subject, limit.window)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if count > limit.most {
-			return &LockedError{until}
+			return false, &LockedError{until}
 		}
+		last = last || count == limit.most
 	}
-	return nil
+	return last, nil
 }
 
 // forgiveAttempts ends the counts of failures in a row after a success. Of a network's count it takes this attempt alone:

@@ -20,20 +20,21 @@ func TestGuideShowsEveryScreen(t *testing.T) {
 	profile := s.column(`SELECT id FROM bias_profiles WHERE name = 'Balanced'`)[0]
 	leaver := s.column(`SELECT id FROM members WHERE email LIKE 'jonas@%'`)[0]
 	screens := map[string]string{
-		"overview":     views.HomePath,
-		"api-keys":     views.KeysPath,
-		"create-key":   views.NewKeyPath,
-		"key":          views.KeyPath(s.find(`name = 'Terraform' AND status = 'enabled'`)),
-		"processes":    views.ProcessesPath,
-		"process-keys": views.ProcessesPath + "/" + process + "/configuration/api-keys",
-		"bias-profile": views.ProfilesPath + "/" + profile,
-		"scopes":       views.ScopesPath,
-		"key-policy":   views.PolicyPath,
-		"members":      views.MembersPath,
-		"suspend":      views.MembersPath + "/" + leaver + "/suspend",
-		"key-owners":   views.KeyOwnersPath,
-		"audit-log":    views.AuditPath,
-		"account":      views.AccountPath,
+		"overview":        views.HomePath,
+		"api-keys":        views.KeysPath,
+		"create-key":      views.NewKeyPath,
+		"key":             views.KeyPath(s.find(`name = 'Terraform' AND status = 'enabled'`)),
+		"processes":       views.ProcessesPath,
+		"process-keys":    views.ProcessesPath + "/" + process + "/configuration/api-keys",
+		"bias-profile":    views.ProfilesPath + "/" + profile,
+		"scopes":          views.ScopesPath,
+		"key-policy":      views.PolicyPath,
+		"members":         views.MembersPath,
+		"suspend":         views.MembersPath + "/" + leaver + "/suspend",
+		"key-owners":      views.KeyOwnersPath,
+		"audit-log":       views.AuditPath,
+		"security-events": views.SecurityPath,
+		"account":         views.AccountPath,
 	}
 	text, err := os.ReadFile("../../docs/admin-guide.md")
 	if err != nil {

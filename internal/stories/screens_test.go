@@ -50,6 +50,7 @@ func TestEveryScreenIsAccessibleAndFits(t *testing.T) {
 	enabled, disabled := s.find(`status = 'enabled' AND expires_at > now() AND workspace_id IS NOT NULL`), s.find(`status = 'disabled'`)
 	inGrace, revoked := s.find(`status = 'rotated' AND grace_ends_at > now()`), s.find(`status = 'revoked'`)
 	owns := s.column(`SELECT owner_id FROM api_keys WHERE status = 'enabled' GROUP BY owner_id ORDER BY count(*) DESC LIMIT 1`)[0]
+	changing := s.column(`SELECT member_id FROM email_changes`)[0]
 	key := func(id string, change apikey.Change) string { return "/account/api-keys/" + id + "/" + string(change) }
 	screens := []struct {
 		name, path string
@@ -77,6 +78,12 @@ func TestEveryScreenIsAccessibleAndFits(t *testing.T) {
 		{"key-owners-nobody", "/key-owners?q=nobody+at+all", 200},
 		{"transfer-all", "/key-owners/" + owns + "/transfer", 200},
 		{"revoke-all", "/key-owners/" + owns + "/revoke", 200},
+		{"security-events", views.SecurityPath, 200},
+		{"security-events-filtered", views.SecurityPath + "?kind=sign_in.failed&from=2020-01-01", 200},
+		{"security-events-none-fit", views.SecurityPath + "?kind=sign_in.limited&to=2020-01-01", 200},
+		{"member-with-an-email-change", views.MemberPath(changing), 200},
+		{"change-email", views.MemberPath(changing) + "/email", 200},
+		{"cancel-email-change", views.MemberPath(changing) + "/email-cancel", 200},
 		{"account", "/account", 200},
 		{"change-name", "/account/name", 200},
 		{"change-password", "/account/password", 200},
@@ -167,6 +174,8 @@ func TestScreensOfTheBeginning(t *testing.T) {
 			check("overview-empty")
 			p.Goto("/account/api-keys")
 			check("list-empty")
+			p.Goto(views.SecurityPath)
+			check("security-events-empty")
 			p.Goto("/setup/" + token)
 			check("set-up-used")
 
@@ -226,7 +235,7 @@ func TestLongNamesHideNothing(t *testing.T) {
 		views.KeyOwnersPath, "/key-owners/" + owner.MemberID + "/revoke", "/key-owners/" + owner.MemberID + "/transfer",
 		views.ProcessesPath, views.ProcessPath(process.ID), views.ConfigurationPath(process.ID), views.ProcessKeysPath(process.ID), "/workspaces/" + workspace.ID + "/archive",
 		views.ProfilesPath, views.ProfilePath(profile.ID), views.ProfilePath(profile.ID) + "/delete", views.ScopesPath, views.ScopePath(scope, "retire"),
-		views.MembersPath, views.MemberPath(owner.MemberID), views.MemberPath(owner.MemberID) + "/role", views.AuditPath, views.AccountPath}
+		views.MembersPath, views.MemberPath(owner.MemberID), views.MemberPath(owner.MemberID) + "/role", views.AuditPath, views.SecurityPath, views.AccountPath}
 	for _, look := range []string{"light-1440", "dark-360"} {
 		t.Run(look, func(t *testing.T) {
 			p := browsertest.Open(t, s.URL, looks[look]...)

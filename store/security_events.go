@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/audit"
+)
+
+// securityEventsPerHour bounds an organisation's rows in an hour that have a key, an address and a detail. After that, each
+// member has one row of each kind.
+const securityEventsPerHour = 500
+
+type securityEventRow struct {
+	ID       string
+	OrgID    string `db:"org_id"`
+	Kind     string
+	MemberID string `db:"member_id"`
+	KeyID    string `db:"key_id"`
+	Address  string
+	Detail   string
+	FirstAt  time.Time `db:"first_at"`
+	LastAt   time.Time `db:"last_at"`
+	Count    int
+}
+
+// RecordSecurityEvent adds e.Count attempts to their row of the hour of e.FirstAt. They change nothing in the organisation, and
+// are not audited.
+func (s *Store) RecordSecurityEvent(ctx context.Context, e audit.SecurityEvent) error {
+	_, err := s.db.ExecContext(ctx, `INSERT INTO security_events AS e (id, org_id, kind, member_id, hour, first_at, last_at, count, key_id, address, detail)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN fits THEN $9 ELSE '' END, CASE WHEN fits THEN $10 ELSE '' END, CASE WHEN fits THEN $11 ELSE '' END
+		FROM (SELECT count(*) < $12 OR bool_or((kind, member_id, key_id, address, detail) = ($3, $4, $9, $10, $11)) AS fits
+			FROM security_events WHERE org_id = $2 AND hour = $5) AS this_hour
+		ON CONFLICT (org_id, hour, kind, member_id, key_id, address, detail)
+		DO UPDATE SET count = e.count + excluded.count, last_at = greatest(e.last_at, excluded.last_at)`,
+		uuid.Must(uuid.NewV7()), e.OrgID, e.Kind, e.MemberID, e.FirstAt.Truncate(time.Hour), e.FirstAt, e.LastAt, e.Count, e.KeyID, e.Address, e.Detail,
+		securityEventsPerHour)
+	return tidy(err)
+}
+
+// SecurityEvents lists the organisation's security events by their last attempt, newest first, after a position whose Value is
+// that time; the zero position begins with the newest. An event that repeats moves to the front.
+func (s *Store) SecurityEvents(ctx context.Context, orgID string, f audit.SecurityFilter, after apikey.Position, limit int) ([]audit.SecurityEvent, error) {
+	return s.securityEvents(ctx, "last_at", orgID, f, after, limit)
+}
+
+// SecurityEventsByFirst lists them by their first attempt in the same way. An event that repeats keeps its place, so that each is
+// read once however long the reading takes.
+func (s *Store) SecurityEventsByFirst(ctx context.Context, orgID string, f audit.SecurityFilter, after apikey.Position, limit int) ([]audit.SecurityEvent, error) {
+	return s.securityEvents(ctx, "first_at", orgID, f, after, limit)
+}
+
+func (s *Store) securityEvents(ctx context.Context, by, orgID string, f audit.SecurityFilter, after apikey.Position, limit int) ([]audit.SecurityEvent, error) {
+	var rows []securityEventRow
+	err := s.db.SelectContext(ctx, &rows, `SELECT id, org_id, kind, member_id, key_id, address, detail, first_at, last_at, count FROM security_events
+		WHERE org_id = $1 AND ($2 = '' OR (`+by+`, id) < (nullif($3, '')::timestamptz, nullif($2, '')::uuid)) AND ($4 = '' OR kind = $4) AND ($5 = '' OR member_id = $5)
+		AND ($6::timestamptz IS NULL OR last_at >= $6::timestamptz) AND ($7::timestamptz IS NULL OR last_at < $7::timestamptz)
+		ORDER BY `+by+` DESC, id DESC LIMIT $8`, orgID, after.ID, after.Value, f.Kind, f.MemberID, set(f.From), set(f.To), limit)
+	out := make([]audit.SecurityEvent, len(rows))
+	for i, r := range rows {
+		out[i] = audit.SecurityEvent{ID: r.ID, OrgID: r.OrgID, Kind: r.Kind, MemberID: r.MemberID, KeyID: r.KeyID, Address: r.Address, Detail: r.Detail,
+			FirstAt: r.FirstAt.UTC(), LastAt: r.LastAt.UTC(), Count: r.Count}
+	}
+	return out, tidy(err)
+}
