@@ -18,7 +18,7 @@ COPY --from=static /src/static/dist static/dist
 ARG VERSION=unknown
 RUN go tool templ generate -path views -log-level warn \
  && go tool oapi-codegen -config handlers/oapi-codegen.yaml handlers/openapi.yaml \
- && CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /out/moonlatch ./cmd/moonlatch
+ && sh packaging/compile.sh "$VERSION" /out/moonlatch
 
 FROM debian:bookworm-slim
 # For a database that is reached over TLS and checked (sslmode=verify-full).

@@ -12,7 +12,12 @@ $(shell mkdir -p .cache/home)
 endif
 
 # Git refuses to describe another account's clone; the program is then of an unknown version.
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell sh packaging/version.sh 2>/dev/null || echo unknown)
+
+# What is installed where, and for what packages are made.
+PROGRAM := bin/moonlatch
+PREFIX ?= /usr/local
+ARCHITECTURES := amd64 arm64
 
 # The race detector needs a C compiler, the one thing that no target installs.
 race := $(if $(shell command -v gcc || command -v clang),-race)
@@ -38,10 +43,29 @@ help: ## This list
 run: build ## Build, and serve with demonstration data on a PostgreSQL of its own
 	@SHUTDOWN_DELAY=$${SHUTDOWN_DELAY:-0s} exec bin/moonlatch serve --demo
 
-# Version control is told to the linker above, and Go itself fails where git refuses to answer it.
 .PHONY: build
 build: generate ## Build bin/moonlatch
-	@go build -buildvcs=false -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/moonlatch ./cmd/moonlatch
+	@sh packaging/compile.sh '$(VERSION)' bin/moonlatch
+
+# It builds nothing, so that root needs no Go.
+.PHONY: install
+install: ## Install what make build built, with a systemd unit and settings, under PREFIX (/usr/local) and /etc; in DESTDIR if set
+	@test -x "$(PROGRAM)" || { echo "run make build first" >&2; exit 1; }
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" sh packaging/install.sh "$(PROGRAM)"
+
+.PHONY: package
+package: generate ## Make in dist what is released for Linux: deb, rpm, archive, SBOM and checksums, for ARCHITECTURES (amd64 arm64)
+	@sh packaging/package.sh '$(VERSION)' $(ARCHITECTURES)
+
+# In a copy of this machine's files that is thrown away. It needs Debian, root, and an overlay file system.
+.PHONY: test-packages
+test-packages: generate ## Install what make package makes for this machine as the operator's guide says, and use, upgrade and remove it
+	@sh packaging/package.sh '$(VERSION)' "$$(go env GOARCH)"
+	@sh packaging/try.sh
+
+.PHONY: reproducible
+reproducible: ## Make the packages of the last commit twice, in two folders, and compare them; takes some minutes
+	@sh packaging/reproducible.sh $(ARCHITECTURES)
 
 .PHONY: generate
 generate: $(made)/views $(made)/static $(made)/types ## Make the Go code of the templates and of the API's types, the styles and the scripts
@@ -114,7 +138,7 @@ licences: generate node_modules/.installed ## Gather anew the licences of the so
 
 .PHONY: clean
 clean: ## Remove what was built; the database folder and the installed packages stay
-	rm -rf bin static/dist $(made)
+	rm -rf bin dist static/dist $(made) .cache/stage .cache/tools
 	find views -name '*_templ.go' -exec rm -f {} +
 	rm -f $(types)
 

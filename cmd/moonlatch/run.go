@@ -34,8 +34,11 @@ func misused(format string, args ...any) error { return usageError{fmt.Errorf(fo
 // run is the program: what it is given is all it knows of the world. Its mistakes are one line on stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
-	if len(args) > 1 && args[1] == "help" {
+	switch {
+	case len(args) > 1 && args[1] == "help":
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
+	case len(args) == 2 && args[1] == "--version":
+		args = []string{args[0], "version"}
 	}
 	err := p.commands().Run(ctx, args)
 	if err == nil {
@@ -90,7 +93,7 @@ func (p *program) commands() *cli.Command {
 			{Name: "key", Usage: "issue and revoke keys", Commands: []*cli.Command{p.keyIssueCommand(), p.keyRevokeCommand()}},
 			{Name: "signing-key", Usage: "change the key that signs session tokens", Commands: []*cli.Command{p.signingKeyRotateCommand()}},
 			{Name: "audit", Usage: "check the audit log", Commands: []*cli.Command{p.auditVerifyCommand()}},
-			{Name: "version", Usage: "say which version this is", Action: func(context.Context, *cli.Command) error {
+			{Name: "version", Usage: "say which version this is, as --version does", Action: func(context.Context, *cli.Command) error {
 				_, err := fmt.Fprintln(p.stdout, "moonlatch", version)
 				return err
 			}},

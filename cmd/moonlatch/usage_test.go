@@ -119,7 +119,11 @@ func TestHelpListsEveryVariableAndCommand(t *testing.T) {
 }
 
 func TestVersionNeedsNothing(t *testing.T) {
-	moonlatch(t, []string{"ADDR=wrong"}, "", "version").expect(t, exitDone, "moonlatch "+version+"\n")
+	for _, argument := range []string{"version", "--version"} {
+		if o := moonlatch(t, []string{"ADDR=wrong"}, "", argument); o.code != exitDone || o.stdout != "moonlatch "+version+"\n" {
+			t.Errorf("%s: exit %d, %q, %q", argument, o.code, o.stdout, o.stderr)
+		}
+	}
 }
 
 func TestADatabaseThatDoesNotAnswerIsOneLineWithoutItsPassword(t *testing.T) {
