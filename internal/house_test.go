@@ -40,6 +40,7 @@ var house = map[string][]string{
 	"internal/licences/gather": {"internal/licences"}, // make licences runs it
 
 	"internal/browsertest": {},
+	"internal/guidetest":   {},
 
 	"docs/gateways": {}, // an example, for programs of others
 }

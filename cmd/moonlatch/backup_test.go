@@ -11,32 +11,17 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moonlatch/moonlatch/internal/guidetest"
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
+const operatorsGuide = "../../docs/operating.md"
+
 // commands are those of the operator's guide under a heading, a block each.
 func commands(t *testing.T, heading string) []string {
 	t.Helper()
-	text, err := os.ReadFile("../../docs/operating.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, part, found := strings.Cut(string(text), "\n## "+heading+"\n")
-	part, _, _ = strings.Cut(part, "\n## ")
-	var blocks []string
-	for {
-		var block string
-		if _, part, _ = strings.Cut(part, "```sh\n"); part == "" {
-			break
-		}
-		block, part, _ = strings.Cut(part, "```")
-		blocks = append(blocks, block)
-	}
-	if !found || len(blocks) == 0 {
-		t.Fatalf("the guide has no commands under %q", heading)
-	}
-	return blocks
+	return guidetest.Blocks(t, operatorsGuide, "## "+heading, "sh")
 }
 
 // clientPrograms is the folder of PostgreSQL's programs for dumping and restoring. A test's own server comes with them where
@@ -152,7 +137,7 @@ func TestFolderIsCopiedOnce(t *testing.T) {
 // TestGuidesCommandsNeedTheirVariables runs each block of the guide as it stands, with none of its variables set: it names the
 // one that it lacks, and runs no program.
 func TestGuidesCommandsNeedTheirVariables(t *testing.T) {
-	text, err := os.ReadFile("../../docs/operating.md")
+	text, err := os.ReadFile(operatorsGuide)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +184,7 @@ func TestGuidesSecretIsTaken(t *testing.T) {
 
 // TestGuideNamesCommandsThatExist looks for each command and flag in the program's own help.
 func TestGuideNamesCommandsThatExist(t *testing.T) {
-	text, err := os.ReadFile("../../docs/operating.md")
+	text, err := os.ReadFile(operatorsGuide)
 	if err != nil {
 		t.Fatal(err)
 	}
