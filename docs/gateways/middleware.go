@@ -9,8 +9,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Moonlatch says whether a key is good. Make one for the whole program: its client keeps connections open.
@@ -61,6 +65,59 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 func challenge(w http.ResponseWriter, with string) {
 	w.Header().Set("WWW-Authenticate", with)
 	http.Error(w, "Send a valid API key.", http.StatusUnauthorized)
+}
+
+// RejectAmbiguousPaths answers 400 to a path that programs read differently, so that no handler behind it, and no program that
+// it passes the request on to, takes it for another path than the one that was judged. Put it around the whole ServeMux.
+func RejectAmbiguousPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !unambiguous(r.URL.EscapedPath()) {
+			http.Error(w, "Write the path without empty or dot segments and needless codes.", http.StatusBadRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+var (
+	plain    = regexp.MustCompile(`^/(?:[A-Za-z0-9_~!$&'()*+,=:@./-]|%[0-9A-Fa-f]{2})*$`)
+	needless = regexp.MustCompile(`%(?:2[DdEe]|3[0-9]|[46][1-9A-Fa-f]|5[0-9AaFf]|7[0-9AaEe])`) // of letters, digits and -._~
+)
+
+// unambiguous reports whether a path can be read in one way alone: it has no empty or dot segment, no ";", backslash or
+// control character, and no % code of what could be written plainly or ends a path (%2F, %2E, %23, %25, %3F, %61).
+func unambiguous(path string) bool {
+	decoded, err := url.PathUnescape(path)
+	if err != nil || !plain.MatchString(path) || needless.MatchString(path) || !utf8.ValidString(decoded) ||
+		strings.ContainsAny(decoded, `\;%?#`) || strings.ContainsFunc(decoded, unicode.IsControl) ||
+		strings.Count(decoded, "/") != strings.Count(path, "/") {
+		return false
+	}
+	segments := strings.Split(path[1:], "/")
+	for i, segment := range segments {
+		if strings.Trim(segment, ".") == "" && (segment != "" || i < len(segments)-1) { // the last may be empty: /chat/
+			return false
+		}
+	}
+	return true
+}
+
+// AllowOrigins lets pages of these origins call the API from a browser. It answers their preflights, which carry no key. Put it
+// around Require, so that the pages can read refusals too. Any other OPTIONS needs a key.
+func AllowOrigins(next http.Handler, origins ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Vary", "Origin")
+		if origin := r.Header.Get("Origin"); slices.Contains(origins, origin) {
+			w.Header().Set("Access-Control-Allow-Origin", origin)
+			if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+				w.Header().Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE")
+				w.Header().Set("Access-Control-Allow-Headers", "Authorization, X-Api-Key, Content-Type")
+				w.WriteHeader(http.StatusNoContent)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // credential is the key that a request shows: Bearer, X-Api-Key, or Basic with its user and pass.

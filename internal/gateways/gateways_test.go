@@ -27,7 +27,7 @@ const documents = "../../docs/gateways"
 // gateway is a program that can stand before an API.
 type gateway struct {
 	program string
-	run     func(t *testing.T, program string, s *site) (address string)
+	run     func(t *testing.T, program string, s *site) (address, http2 string)
 }
 
 var gateways = []gateway{{"nginx", runNginx}, {"caddy", runCaddy}}
@@ -45,11 +45,12 @@ func TestOnlyGoodKeysPass(t *testing.T) {
 			if program == "" {
 				t.Skipf("%s is not installed; make test-gateways installs it", g.program)
 			}
-			address := g.run(t, program, s)
-			s.walkHostile(t, address)
+			address, http2 := g.run(t, program, s)
+			s.walkHostile(t, address, http2)
 			s.walk(t, address)
 		})
 	}
+	t.Run("middleware, hostile", s.walkMiddlewareHostile)
 	t.Run("middleware", s.walkMiddleware)
 }
 
@@ -100,14 +101,14 @@ func free(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func runNginx(t *testing.T, program string, s *site) string {
-	dir, address := t.TempDir(), free(t)
+func runNginx(t *testing.T, program string, s *site) (address, http2 string) {
+	dir, address, http2 := t.TempDir(), free(t), free(t)
 	own := "http {\n    access_log off;\n"
 	for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 		own += fmt.Sprintf("    %s_temp_path %s;\n", kind, filepath.Join(dir, kind))
 	}
 	file := write(t, dir, "nginx.conf", configuration(t, "nginx.conf", "http {\n", own,
-		"listen 80;", "listen "+address+";", "127.0.0.1:8080", s.ear.host(), "127.0.0.1:9000", s.api.host()))
+		"listen 80;", "listen "+address+"; listen "+http2+" http2;", "127.0.0.1:8080", s.ear.host(), "127.0.0.1:9000", s.api.host()))
 	mine := "daemon off; error_log stderr; pid " + filepath.Join(dir, "pid") + ";"
 	if os.Geteuid() == 0 {
 		mine += " user root;" // its own account could not enter the test's folder
@@ -115,29 +116,29 @@ func runNginx(t *testing.T, program string, s *site) string {
 	start(t, exec.Command(program, "-p", dir, "-e", "stderr", "-c", file, "-g", mine))
 	await(t, address)
 	from(t, "127.0.0.2", address).get("/_moonlatch/read").expect(t, "nginx's own path", http.StatusNotFound)
-	return address
+	return address, http2
 }
 
-func runCaddy(t *testing.T, program string, s *site) string {
+func runCaddy(t *testing.T, program string, s *site) (address, http2 string) {
 	dir, address := t.TempDir(), free(t)
-	file := write(t, dir, "Caddyfile", "{\n\tadmin off\n}\n"+configuration(t, "Caddyfile", "http:// {", strings.TrimPrefix(address, "127.0.0.1")+" {",
+	file := write(t, dir, "Caddyfile", "{\n\tadmin off\n\tservers {\n\t\tprotocols h1 h2 h2c\n\t}\n}\n"+configuration(t, "Caddyfile", "http:// {", strings.TrimPrefix(address, "127.0.0.1")+" {",
 		"127.0.0.1:8080", s.ear.host(), "127.0.0.1:9000", s.api.host()))
 	command := exec.Command(program, "run", "--adapter", "caddyfile", "--config", file)
 	command.Env = append(os.Environ(), "HOME="+dir, "XDG_DATA_HOME="+dir, "XDG_CONFIG_HOME="+dir)
 	start(t, command)
 	await(t, address)
-	return address
+	return address, address
 }
 
 func await(t *testing.T, address string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
 			return
 		}
 	}
-	t.Fatal("the gateway did not start")
+	t.Fatalf("nothing listens at %s", address)
 }
 
 // client speaks to a gateway from an address of its own.

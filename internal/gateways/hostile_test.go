@@ -28,6 +28,13 @@ var hostile = []string{
 	"http://api.example.com/admin/../status", "http://api.example.com//admin/users", "http://api.example.com/%61dmin/users", "*", "status", "?x",
 }
 
+// harmless are targets that every program reads alike. Each must go on as it was written.
+var harmless = []string{
+	"/chat/", "/chat/a.b", "/chat/..a", "/chat/a..", "/chat/caf%C3%A9%20%E2%82%AC%F0%9F%98%80", "/chat/~a_b-c!$&'()*+,=:@",
+	"/chat?to=/../admin&x=%2e%2e%2f%00;a", "/chat?", "/chat?x=//a?b", "/chat/%5Ba%5D",
+	"/chat/" + strings.Repeat("a.b/", 1500), "/chat/" + strings.Repeat("x", 6000),
+}
+
 // raw sends a request as it is written, and returns the answer's status, 0 where the connection just ended.
 func raw(t *testing.T, gateway, text string) int {
 	t.Helper()
@@ -48,31 +55,82 @@ func raw(t *testing.T, gateway, text string) int {
 	return response.StatusCode
 }
 
-// walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing.
-func (s *site) walkHostile(t *testing.T, gateway string) {
-	key, all := s.issue(s.placed(t, gateway, "read:chat", "read:config", "write:config"))
-	_, chat := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+// rawHTTP2 sends a POST for a target that begins with a slash, without TLS and as it is written, and returns the answer's status,
+// 0 where the stream or the connection just ended.
+func rawHTTP2(t *testing.T, address, target string, header ...string) int {
+	t.Helper()
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	// A refused stream is tried again for a long while, unless its body can be sent only once.
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address, io.NopCloser(strings.NewReader("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.URL.Opaque, r.Host = target, "api.example.com"
+	if strings.HasPrefix(target, "//") { // an opaque one would be sent with its scheme
+		r.URL.Opaque, r.URL.Path, r.URL.RawPath = "", strings.ReplaceAll(target, "%2f", "/"), target
+	}
+	if r.URL.RequestURI() != target {
+		t.Fatalf("%q would be sent as %q", target, r.URL.RequestURI())
+	}
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
+	}
+	response, err := (&http.Client{
+		Transport:     transport,
+		Timeout:       15 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}).Do(r)
+	if err != nil {
+		return 0
+	}
+	_ = response.Body.Close()
+	if response.ProtoMajor != 2 {
+		t.Fatalf("it speaks %s", response.Proto)
+	}
+	return response.StatusCode
+}
 
-	t.Run("a path that programs read differently is refused", func(t *testing.T) {
-		s.api.take()
-		for _, target := range hostile {
-			for _, credential := range []string{"", "Authorization: Bearer " + all.Reveal() + "\r\n"} {
-				for _, version := range []string{"1.0", "1.1"} {
-					status := raw(t, gateway, "GET "+target+" HTTP/"+version+"\r\nHost: api.example.com\r\n"+credential+"Connection: close\r\n\r\n")
-					if api := s.api.take(); len(api) > 0 || status >= 200 && status < 400 {
-						t.Errorf("%q with HTTP/%s: %d, and the API got %v", target, version, status, api)
+// refusesHostile sends every hostile target in every version of HTTP, without a credential and with a key that may do everything.
+func (s *site) refusesHostile(t *testing.T, address, http2 string, all apikey.Plaintext) {
+	t.Helper()
+	s.api.take()
+	if got := rawHTTP2(t, http2, "/chat", bearer(all)...); got != http.StatusOK || len(s.api.take()) != 1 {
+		t.Errorf("/chat with HTTP/2: %d", got)
+	}
+	for _, target := range hostile {
+		for _, credential := range [][]string{nil, bearer(all)} {
+			for _, version := range []string{"1.0", "1.1", "2"} {
+				var status int
+				switch {
+				case version != "2":
+					line := ""
+					if credential != nil {
+						line = strings.Join(credential, ": ") + "\r\n"
 					}
+					status = raw(t, address, "GET "+target+" HTTP/"+version+"\r\nHost: api.example.com\r\n"+line+"Connection: close\r\n\r\n")
+				case target[0] == '/':
+					status = rawHTTP2(t, http2, target, credential...)
+				}
+				if api := s.api.take(); len(api) > 0 || status >= 200 && status < 400 {
+					t.Errorf("%q with HTTP/%s: %d, and the API got %v", target, version, status, api)
 				}
 			}
 		}
-	})
+	}
+}
+
+// walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing. The second address takes HTTP/2
+// without TLS.
+func (s *site) walkHostile(t *testing.T, gateway, http2 string) {
+	key, all := s.issue(s.placed(t, gateway, "read:chat", "read:config", "write:config"))
+	_, chat := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+
+	t.Run("a path that programs read differently is refused", func(t *testing.T) { s.refusesHostile(t, gateway, http2, all) })
 
 	t.Run("any other path goes on as it was written", func(t *testing.T) {
-		for _, target := range []string{
-			"/", "/chat/", "/chat/a.b", "/chat/..a", "/chat/a..", "/.well-known/x", "/chat/caf%C3%A9%20%E2%82%AC%F0%9F%98%80", "/chat/~a_b-c!$&'()*+,=:@",
-			"/chat?to=/../admin&x=%2e%2e%2f%00;a", "/chat?", "/chat?x=//a?b", "/chat/%5Ba%5D", "/statuses", "/status/", "/administrators", "/STATUS",
-			"/chat/" + strings.Repeat("a.b/", 1500), "/chat/" + strings.Repeat("x", 6000),
-		} {
+		for _, target := range append(slices.Clone(harmless), "/", "/.well-known/x", "/statuses", "/status/", "/administrators", "/STATUS") {
 			s.ear.take()
 			s.api.take()
 			status := raw(t, gateway, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
@@ -162,28 +220,7 @@ func (s *site) walkHostile(t *testing.T, gateway string) {
 		}
 	})
 
-	t.Run("a browser's preflight is answered, and what follows it can be read", func(t *testing.T) {
-		c := from(t, "127.0.0.1", gateway)
-		ask := []string{"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST"}
-		got := c.send(http.MethodOptions, "/admin/users", "", ask...).expect(t, "a preflight", http.StatusNoContent)
-		if got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || !strings.Contains(got.header.Get("Access-Control-Allow-Headers"), "Authorization") ||
-			!strings.Contains(got.header.Get("Access-Control-Allow-Methods"), "POST") || got.header.Get("Vary") != "Origin" {
-			t.Errorf("%v", got.header)
-		}
-		ask[1] = "https://evil.example"
-		if got := c.send(http.MethodOptions, "/chat", "", ask...).expect(t, "of another origin", http.StatusUnauthorized); got.header.Get("Access-Control-Allow-Origin") != "" {
-			t.Errorf("%v", got.header)
-		}
-		c.send(http.MethodOptions, "/chat", "", ask[:2]...).expect(t, "no preflight", http.StatusUnauthorized)
-		for what, header := range map[string][]string{"a good key": bearer(chat), "a refused key": bearer(apikey.NewPlaintext(apikey.Live)), "no key": nil} {
-			for _, path := range []string{"/chat", "/admin"} {
-				got := c.get(path, append(slices.Clone(header), "Origin", "https://app.example.com")...)
-				if got := got.header["Access-Control-Allow-Origin"]; len(got) != 1 || got[0] != "https://app.example.com" {
-					t.Errorf("%s at %s: %q", what, path, got)
-				}
-			}
-		}
-	})
+	t.Run("a browser's preflight is answered, and what follows it can be read", func(t *testing.T) { answersPreflights(t, gateway, chat) })
 
 	t.Run("while Moonlatch says nothing nobody passes, and while it is slow everybody waits", func(t *testing.T) {
 		c := from(t, "127.0.0.1", gateway)
@@ -219,6 +256,31 @@ func (s *site) walkHostile(t *testing.T, gateway string) {
 			t.Errorf("the stream began with %q, %v", line, err)
 		}
 	})
+}
+
+// answersPreflights holds what stands at an address to what browsers need of it, with a key that has read:chat alone.
+func answersPreflights(t *testing.T, address string, chat apikey.Plaintext) {
+	t.Helper()
+	c := from(t, "127.0.0.1", address)
+	ask := []string{"Origin", "https://app.example.com", "Access-Control-Request-Method", "POST"}
+	got := c.send(http.MethodOptions, "/admin/users", "", ask...).expect(t, "a preflight", http.StatusNoContent)
+	if got.header.Get("Access-Control-Allow-Origin") != "https://app.example.com" || !strings.Contains(got.header.Get("Access-Control-Allow-Headers"), "Authorization") ||
+		!strings.Contains(got.header.Get("Access-Control-Allow-Methods"), "POST") || got.header.Get("Vary") != "Origin" {
+		t.Errorf("%v", got.header)
+	}
+	ask[1] = "https://evil.example"
+	if got := c.send(http.MethodOptions, "/chat", "", ask...).expect(t, "of another origin", http.StatusUnauthorized); got.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("%v", got.header)
+	}
+	c.send(http.MethodOptions, "/chat", "", ask[:2]...).expect(t, "no preflight", http.StatusUnauthorized)
+	for what, header := range map[string][]string{"a good key": bearer(chat), "a refused key": bearer(apikey.NewPlaintext(apikey.Live)), "no key": nil} {
+		for _, path := range []string{"/chat", "/admin"} {
+			got := c.get(path, append(slices.Clone(header), "Origin", "https://app.example.com")...)
+			if got := got.header["Access-Control-Allow-Origin"]; len(got) != 1 || got[0] != "https://app.example.com" {
+				t.Errorf("%s at %s: %q", what, path, got)
+			}
+		}
+	}
 }
 
 // placed is a draft of a key that has a workspace, a process and a bias profile, all with one name.

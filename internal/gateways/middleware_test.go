@@ -4,6 +4,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +15,59 @@ import (
 	"github.com/moonlatch/moonlatch/internal/keyring"
 )
 
+// middleware is the documented one, with a key of its own.
+func (s *site) middleware() example.Moonlatch {
+	_, own := s.issue(keyring.KeyDraft{Scopes: []string{"verify:api-keys"}})
+	return example.Moonlatch{URL: "http://" + s.address, Key: own.Reveal(), Client: &http.Client{Timeout: 4 * time.Second}}
+}
+
+// walkMiddlewareHostile puts the middleware before a program with a router of its own, as a gateway: what was judged is what the
+// API got, or the API got nothing.
+func (s *site) walkMiddlewareHostile(t *testing.T) {
+	moonlatch := s.middleware()
+	api := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: s.api.host()})
+		r.Out.URL.RawQuery = r.In.URL.RawQuery
+	}}
+	routes := http.NewServeMux()
+	routes.Handle("/chat", moonlatch.Require(api, "read:chat"))
+	routes.Handle("/chat/", moonlatch.Require(api, "read:chat"))
+	routes.Handle("/admin", moonlatch.Require(api, "read:config", "write:config"))
+	routes.Handle("/admin/", moonlatch.Require(api, "read:config", "write:config"))
+	routes.Handle("/status", api)
+	server := httptest.NewUnstartedServer(example.RejectAmbiguousPaths(example.AllowOrigins(routes, "https://app.example.com")))
+	server.Config.Protocols = new(http.Protocols)
+	server.Config.Protocols.SetHTTP1(true)
+	server.Config.Protocols.SetUnencryptedHTTP2(true)
+	server.Start()
+	t.Cleanup(server.Close)
+	address := strings.TrimPrefix(server.URL, "http://")
+
+	_, all := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat", "read:config", "write:config"}})
+	_, chat := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+	s.refusesHostile(t, address, address, all)
+	for _, target := range harmless {
+		got := raw(t, address, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
+		if api := s.api.take(); got != http.StatusOK || len(api) != 1 || api[0].uri != target {
+			t.Errorf("%.80q: %d, the API got %.200v", target, got, api)
+		}
+	}
+	for target, want := range map[string]int{
+		"/admin": http.StatusForbidden, "/admin/": http.StatusForbidden, "/admin/users": http.StatusForbidden,
+		"http://api.example.com/admin/users": http.StatusForbidden, "/ADMIN/users": http.StatusNotFound, "/Admin": http.StatusNotFound,
+		"/CHAT": http.StatusNotFound, "/STATUS": http.StatusNotFound, "/status/": http.StatusNotFound, "/": http.StatusNotFound,
+	} {
+		got := raw(t, address, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
+		if api := s.api.take(); got != want || len(api) > 0 {
+			t.Errorf("%s with read:chat alone: %d, want %d, and the API got %v", target, got, want, api)
+		}
+	}
+	answersPreflights(t, address, chat)
+}
+
 // walkMiddleware holds the documented middleware to what the gateways are held to.
 func (s *site) walkMiddleware(t *testing.T) {
-	_, own := s.issue(keyring.KeyDraft{Scopes: []string{"verify:api-keys"}})
-	moonlatch := example.Moonlatch{URL: "http://" + s.address, Key: own.Reveal(), Client: &http.Client{Timeout: 4 * time.Second}}
+	moonlatch := s.middleware()
 	api := http.NewServeMux()
 	whose := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, example.KeyOf(r.Context()).ID) })
 	api.Handle("/chat", moonlatch.Require(whose, "read:chat"))
