@@ -84,9 +84,9 @@ check: $(test_packages)
 	@sh internal/gateways/install.sh look || true
 
 .PHONY: test-gateways
-test-gateways: generate node_modules/.installed ## Send traffic through nginx and Caddy, as docs/gateways.md has them; as root on Debian it installs them
+test-gateways: generate node_modules/.installed ## Send traffic through nginx, Caddy and the middleware, and try what docs/gateways.md says; as root on Debian it installs them
 	@sh internal/gateways/install.sh
-	go test -count=1 -timeout 5m ./internal/gateways
+	go test -count=1 -timeout 10m ./internal/gateways
 
 FUZZTIME ?= 10s
 

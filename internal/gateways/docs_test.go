@@ -54,6 +54,7 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 			ForwardedHeaders struct {
 				Insecure   bool
 				Connection []string
+				TrustedIPs []string `yaml:"trustedIPs"`
 			} `yaml:"forwardedHeaders"`
 			HTTP struct {
 				AliasHeadersStrategy string          `yaml:"aliasHeadersStrategy"`
@@ -64,6 +65,9 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 		Providers struct{ File struct{ Filename string } }
 	}
 	read(t, "traefik.yml", &static)
+	if ask := static.EntryPoints["moonlatch"]; ask.Address != "127.0.0.1:8079" || !slices.Equal(ask.ForwardedHeaders.TrustedIPs, []string{"127.0.0.1/32"}) {
+		t.Errorf("forwardAuth asks at %+v", ask)
+	}
 	if web := static.EntryPoints["web"]; static.Providers.File.Filename != "/etc/traefik/traefik-dynamic.yml" || web.ForwardedHeaders.Insecure ||
 		len(web.ForwardedHeaders.Connection) > 0 || !web.HTTP.SanitizePath || web.HTTP.AliasHeadersStrategy != "delete" {
 		t.Errorf("%+v", static)
@@ -95,14 +99,25 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 					AllowHeaders         []string          `yaml:"accessControlAllowHeaders"`
 					AddVaryHeader        bool              `yaml:"addVaryHeader"`
 				}
+				Errors struct {
+					Status         []string
+					StatusRewrites map[string]int `yaml:"statusRewrites"`
+					Service, Query string
+				}
 				IPAllowList struct {
 					SourceRange      []string `yaml:"sourceRange"`
 					RejectStatusCode int      `yaml:"rejectStatusCode"`
 				} `yaml:"ipAllowList"`
 			}
 			Services map[string]struct {
-				LoadBalancer struct{ Servers []struct{ URL string } } `yaml:"loadBalancer"`
+				LoadBalancer struct {
+					ServersTransport string `yaml:"serversTransport"`
+					Servers          []struct{ URL string }
+				} `yaml:"loadBalancer"`
 			}
+			ServersTransports map[string]struct {
+				ForwardingTimeouts map[string]string `yaml:"forwardingTimeouts"`
+			} `yaml:"serversTransports"`
 		} `yaml:"http"`
 	}
 	read(t, "traefik-dynamic.yml", &dynamic)
@@ -116,6 +131,15 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 			}
 			continue
 		}
+		if name == "moonlatch" { // no Priority: it is alone at its entry point
+			if router.Rule != "Path(`/v1/forward-auth`)" || !slices.Equal(router.EntryPoints, []string{"moonlatch"}) || !slices.Equal(router.Middlewares, []string{"unavailable"}) {
+				t.Errorf("questions go along %+v", router)
+			}
+			continue
+		}
+		if !slices.Equal(router.EntryPoints, []string{"web"}) {
+			t.Errorf("%s is at %v", name, router.EntryPoints)
+		}
 		if router.Priority >= dynamic.HTTP.Routers["refused"].Priority || name != "api" && router.Priority <= dynamic.HTTP.Routers["api"].Priority {
 			t.Errorf("%s has the priority %d", name, router.Priority)
 		}
@@ -125,6 +149,20 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 		}
 		if !slices.Equal(router.Middlewares, want) {
 			t.Errorf("%s has the middlewares %v", name, router.Middlewares)
+		}
+	}
+	asked := dynamic.HTTP.Services["moonlatch"].LoadBalancer
+	if limits := dynamic.HTTP.ServersTransports[asked.ServersTransport].ForwardingTimeouts; limits["dialTimeout"] != "1s" || limits["responseHeaderTimeout"] != "4s" ||
+		len(asked.Servers) != 1 || asked.Servers[0].URL != "http://127.0.0.1:8080" {
+		t.Errorf("Moonlatch is asked by %+v, within %v", asked, limits)
+	}
+	unknown := dynamic.HTTP.Middlewares["unavailable"].Errors
+	if len(dynamic.HTTP.Services[unknown.Service].LoadBalancer.Servers) > 0 || slices.Contains(unknown.Status, "503") {
+		t.Errorf("no answer becomes %+v", unknown)
+	}
+	for _, status := range unknown.Status {
+		if unknown.StatusRewrites[status] != http.StatusServiceUnavailable {
+			t.Errorf("%s becomes %d", status, unknown.StatusRewrites[status])
 		}
 	}
 	forged := dynamic.HTTP.Middlewares["drop-what-is-forged"].Headers.CustomRequestHeaders
@@ -159,7 +197,7 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 		if ask == nil {
 			continue
 		}
-		if !strings.HasPrefix(ask.Address, "http://127.0.0.1:8080/v1/forward-auth?scope=") || ask.TrustForwardHeader == nil || *ask.TrustForwardHeader ||
+		if !strings.HasPrefix(ask.Address, "http://127.0.0.1:8079/v1/forward-auth?scope=") || ask.TrustForwardHeader == nil || *ask.TrustForwardHeader ||
 			!slices.Equal(ask.AuthRequestHeaders, []string{"Authorization", "X-Api-Key"}) {
 			t.Errorf("%s asks %+v", name, *ask)
 		}

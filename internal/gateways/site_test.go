@@ -75,13 +75,19 @@ func newSite(t *testing.T) *site {
 
 var listening = regexp.MustCompile(`listens on (\S+):`)
 
+// build builds Moonlatch.
+func build(t *testing.T, program string) {
+	t.Helper()
+	if said, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../../cmd/moonlatch").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+}
+
 // serve builds the program and runs it, as it is run behind a gateway.
 func serve(t *testing.T, databaseURL string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "moonlatch")
-	if said, err := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../../cmd/moonlatch").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, said)
-	}
+	build(t, program)
 	command := exec.Command(program, "serve")
 	command.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "ADDR=127.0.0.1:0", "TRUSTED_PROXIES=127.0.0.1", "BASE_URL=https://keys.example.com")
 	stdout, err := command.StdoutPipe()
