@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -63,7 +64,7 @@ func readBody(c echo.Context) ([]byte, error) {
 	if r.Header.Get(echo.HeaderContentEncoding) != "" {
 		return nil, refuse(http.StatusUnsupportedMediaType, "Send the body as it is, not compressed.")
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody)) // the gateways' door has not read it yet
+	body, err := receive(c)
 	switch {
 	case tooLarge(err):
 		return nil, refuse(http.StatusRequestEntityTooLarge, "")
@@ -73,39 +74,60 @@ func readBody(c echo.Context) ([]byte, error) {
 	return body, nil
 }
 
-// receive takes a request's body in before the clock of its questions to the database starts: a slow client is no
-// outage. What is wrong with the body is told to whoever reads it.
-func receive(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if r := c.Request(); r.ContentLength != 0 && takesBody(r) {
-			body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
-			if err == nil {
-				r.ContentLength = int64(len(body)) // which a chunked one did not say
-			}
-			r.Body = io.NopCloser(&received{*bytes.NewReader(body), err})
-		}
-		return next(c)
+var closeConnection = []string{"close"}
+
+// closeUnlessReceived makes net/http close the connection of a request that has a body after its answer, unless the body has
+// been received by then. Otherwise net/http would wait for that body before it answers.
+func closeUnlessReceived(c echo.Context) {
+	if c.Request().ContentLength != 0 {
+		c.Response().Header()["Connection"] = closeConnection
 	}
 }
 
-// takesBody reports whether anybody reads the body of such a request.
-func takesBody(r *http.Request) bool {
-	return r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions && r.URL.Path != forwardAuthPath
+// receive reads a request's body, of maxBody bytes at most, while the request's time limit stands still: a slow client is no
+// outage. It returns the same on every call. Nothing else reads a body from the connection, and what is refused before is
+// answered without it.
+func receive(c echo.Context) ([]byte, error) {
+	r := c.Request()
+	if body, ok := r.Body.(*receivedBody); ok {
+		return body.all, body.err
+	}
+	body := &receivedBody{}
+	if r.ContentLength > maxBody {
+		body.err = &http.MaxBytesError{Limit: maxBody}
+	} else {
+		began := time.Now()
+		body.all, body.err = io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, maxBody))
+		if deadline, limited := r.Context().Deadline(); limited {
+			extend(c, deadline.Sub(began)) // until the client's own context ends, at the end of the request
+			r = c.Request()
+		}
+	}
+	if body.err == nil {
+		delete(c.Response().Header(), "Connection")
+		r.ContentLength = int64(len(body.all)) // which a chunked one did not say
+	}
+	body.Reader.Reset(body.all)
+	r.Body = body
+	return body.all, body.err
 }
 
-// received is what came of a body, and what ended it.
-type received struct {
+// receivedBody is a body that receive has read, and the error that ended it; nil at its end.
+type receivedBody struct {
 	bytes.Reader
-	err error // nil at its end
+	all []byte
+	err error
 }
 
-func (r *received) Read(into []byte) (int, error) {
-	n, err := r.Reader.Read(into)
-	if errors.Is(err, io.EOF) && r.err != nil {
-		err = r.err
+func (b *receivedBody) Read(into []byte) (int, error) {
+	n, err := b.Reader.Read(into)
+	if errors.Is(err, io.EOF) && b.err != nil {
+		err = b.err
 	}
 	return n, err
 }
+
+func (b *receivedBody) Close() error { return nil }
 
 func tooLarge(err error) bool {
 	var limit *http.MaxBytesError

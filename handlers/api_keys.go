@@ -304,6 +304,9 @@ func (h *handler) apiRotateKey(c echo.Context) error {
 		return err
 	}
 	var request RotateAPIKeyRequest
+	if c.Request().ContentLength < 0 {
+		_, _ = receive(c) // says how long a chunked body is
+	}
 	if c.Request().ContentLength != 0 { // without a body there is no grace period
 		if request, err = readJSON[RotateAPIKeyRequest](c); err != nil {
 			return err

@@ -3,9 +3,11 @@ package handlers
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/internal/verify"
+	"github.com/moonlatch/moonlatch/views"
 )
 
 // TestNoCallTakesNothingForAValue asks every operation of the contract with each of its parameters empty, with one that is
@@ -192,33 +195,162 @@ func TestWhatIsDisplayedCanBeSearchedFor(t *testing.T) {
 	}
 }
 
-// TestAnAnswerDoesNotWaitForABodyThatNobodyReads declares a body and never sends it.
+// declare sends a request that declares a body and sends none, and returns the answer.
+func (s *site) declare(request, declared string, within time.Duration, headers ...string) (*http.Response, error) {
+	conn, err := net.Dial("tcp", s.Listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	lines := append([]string{request + " HTTP/1.1", "Host: localhost", declared}, headers...)
+	fmt.Fprintf(conn, "%s\r\n\r\n", strings.Join(lines, "\r\n"))
+	method, _, _ := strings.Cut(request, " ")
+	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	if err != nil {
+		return nil, fmt.Errorf("%s with %s: %w", request, declared, err)
+	}
+	_, err = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
+	if !response.Close {
+		return response, fmt.Errorf("%s with %s: the connection stays open after %d, and the body may still come", request, declared, response.StatusCode)
+	}
+	return response, err
+}
+
+// declaring is declare of what must be answered. The server waits for a body without limit where it waits at all, so that an
+// answer is one that did not wait.
+func (s *site) declaring(t *testing.T, request, declared string, headers ...string) *http.Response {
+	t.Helper()
+	response, err := s.declare(request, declared, time.Minute, headers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response
+}
+
+const (
+	declaredLength  = "Content-Length: 77"
+	declaredChunked = "Transfer-Encoding: chunked"
+)
+
+// TestAnAnswerDoesNotWaitForABodyThatNobodyReads declares a body and never sends it: to every operation of the document with a
+// credential and without one, to methods and addresses that are none, and to pages.
 func TestAnAnswerDoesNotWaitForABodyThatNobodyReads(t *testing.T) {
 	s := newSite(t)
 	_, secret := s.key(s.org.Owner, apikey.All)
-	for _, request := range []string{
-		"GET /v1/forward-auth", "POST /v1/forward-auth", "HEAD /v1/forward-auth", "GET /v1/api-keys", "GET /healthz", "GET /sign-in", "GET /openapi.json", "GET /nowhere",
-	} {
-		for _, declared := range []string{"Content-Length: 77", "Transfer-Encoding: chunked"} {
-			conn, err := net.Dial("tcp", s.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			// net/http gives the body up after 10 s; an answer by then is one that did not wait.
-			if err := conn.SetDeadline(time.Now().Add(8 * time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n%s\r\n\r\n", request, secret, declared)
-			response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: strings.Fields(request)[0]})
-			if err != nil {
-				t.Errorf("%s with %s: %v", request, declared, err)
-			} else {
-				if response.StatusCode >= 500 || slices.Contains([]int{400, 401}, response.StatusCode) {
-					t.Errorf("%s with %s: %d", request, declared, response.StatusCode)
+	const asJSON = "Content-Type: application/json"
+	for path, item := range openAPIDocument().Paths.Map() {
+		if path == metricsPath {
+			continue // at an address of its own it may be another server's
+		}
+		path = regexp.MustCompile(`\{\w+\}`).ReplaceAllString(path, uuid.NewString())
+		for method, operation := range item.Operations() {
+			for _, declared := range []string{declaredLength, declaredChunked} {
+				anonymous := operation.Security != nil && len(*operation.Security) == 0
+				if operation.RequestBody == nil {
+					bearer := "Authorization: Bearer " + secret
+					if method == post { // logging out takes a session's token, and ends it
+						bearer = "Authorization: Bearer " + s.token(s.org.Support)
+					}
+					got := s.declaring(t, method+" "+path, declared, bearer)
+					if got.StatusCode == 400 || got.StatusCode == 401 || got.StatusCode == 405 || got.StatusCode >= 500 {
+						t.Errorf("%s %s with %s: %d", method, path, declared, got.StatusCode)
+					}
 				}
-				_ = response.Body.Close()
+				if operation.RequestBody == nil || !anonymous {
+					got := s.declaring(t, method+" "+path, declared, asJSON)
+					if refused := got.StatusCode == 401; refused == anonymous || got.StatusCode >= 500 {
+						t.Errorf("%s %s with %s and without a credential: %d", method, path, declared, got.StatusCode)
+					}
+				}
 			}
-			_ = conn.Close()
+			if operation.RequestBody != nil {
+				got := s.declaring(t, method+" "+path, "Content-Length: 65537", asJSON, "Authorization: Bearer "+secret)
+				if !slices.Contains([]int{413, 403, 404}, got.StatusCode) { // members are for sessions alone; a process is looked for first
+					t.Errorf("%s %s with more than 64 KiB: %d", method, path, got.StatusCode)
+				}
+				if method+" "+path == "POST "+verifyPath || method+" "+path == "POST /v1/api-keys" {
+					if got := s.declaring(t, method+" "+path, declaredLength, "Content-Type: text/plain", "Authorization: Bearer "+secret); got.StatusCode != 415 {
+						t.Errorf("%s %s with a text: %d", method, path, got.StatusCode)
+					}
+				}
+			}
+		}
+	}
+	form := "Content-Type: application/x-www-form-urlencoded"
+	for request, want := range map[string]int{
+		"POST /v1/forward-auth": 200, "BREW /v1/forward-auth": 200,
+		"TRACE /v1/api-keys": 405, "PUT /v1/api-keys": 405, "POST /v1/scopes/read:chat": 405, "DELETE /v1/workspaces": 405, "POST /openapi.json": 405, "POST /healthz": 405,
+		"POST /v1/nothing": 404, "DELETE /v1/nothing": 404, "PATCH /v1": 404, "TRACE /v1/nothing": 404,
+		"POST /nowhere": 404, "PUT /nowhere": 404, "DELETE /sign-in": 405, "TRACE /account/api-keys": 405, "POST /docs": 405, "POST /static/nothing": 405,
+		"GET /sign-in": 200, "GET /nowhere": 404, "GET /account/api-keys": 303,
+	} {
+		for _, declared := range []string{declaredLength, declaredChunked} {
+			for _, kind := range []string{"", form, asJSON, "Content-Type: multipart/form-data; boundary=x"} {
+				headers := slices.DeleteFunc([]string{"Authorization: Bearer " + secret, kind}, func(line string) bool { return line == "" })
+				if got := s.declaring(t, request, declared, headers...); got.StatusCode != want {
+					t.Errorf("%s with %s and %q: %d, not %d", request, declared, kind, got.StatusCode, want)
+				}
+			}
+		}
+	}
+	if got := s.declaring(t, "POST "+views.SignInPath, "Content-Length: 65537", form); got.StatusCode != 413 {
+		t.Errorf("a form of more than 64 KiB: %d", got.StatusCode)
+	}
+}
+
+// TestWhoAsksTooOftenIsRefusedWithoutTheBody declares a body beyond the limit of requests, and beyond that of log-ins.
+func TestWhoAsksTooOftenIsRefusedWithoutTheBody(t *testing.T) {
+	s := newSiteWith(t, func(o *Options) { o.RateLimit = 1 })
+	_, secret := s.key(s.org.Owner, apikey.All)
+	s.with(secret).call(get, "/v1/scopes", nil).expect(t, "within the limit", 200, "")
+	if got := s.declaring(t, "POST /v1/api-keys", declaredLength, "Content-Type: application/json", "Authorization: Bearer "+secret); got.StatusCode != 429 {
+		t.Errorf("beyond the limit: %d", got.StatusCode)
+	}
+	s = newSite(t)
+	// One more log-in is allowed each second. One that is allowed waits for its body, and is given up and tried again.
+	for attempt := 1; ; attempt++ {
+		for s.client().call(post, "/v1/auth/login", object{}).status != 429 {
+		}
+		got, err := s.declare("POST /v1/auth/login", declaredLength, 3*time.Second, "Content-Type: application/json")
+		if err == nil && got.StatusCode == 429 {
+			break
+		}
+		if attempt == 20 {
+			t.Fatalf("log-ins beyond the limit are answered with %v, %v", got, err)
+		}
+	}
+}
+
+// TestAConnectionOutlivesABodyThatWasRead: only a body that nobody read ends the connection.
+func TestAConnectionOutlivesABodyThatWasRead(t *testing.T) {
+	s := newSite(t)
+	_, secret := s.key(s.org.Owner, apikey.All)
+	for request, want := range map[string]int{"POST " + verifyPath: 200, "POST /v1/api-keys": 400, "POST /v1/auth/login": 401, "POST " + views.SignInPath: 422} {
+		method, path, _ := strings.Cut(request, " ")
+		body, kind := `{"key":"x"}`, "application/json"
+		switch path {
+		case views.SignInPath:
+			body, kind = "email=x", "application/x-www-form-urlencoded"
+		case "/v1/auth/login":
+			body = `{"email":"nobody@example.com","password":"no"}`
+		}
+		r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", kind)
+		r.Header.Set("Authorization", "Bearer "+secret)
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if response.Close || response.StatusCode != want {
+			t.Errorf("%s: %d, and the connection closes: %t", request, response.StatusCode, response.Close)
 		}
 	}
 }

@@ -18,7 +18,6 @@ import (
 // question does not take; machines fetch files and probe.
 func (h *handler) makeDoors() doors {
 	first := []echo.MiddlewareFunc{
-		receive,
 		limitTime,
 		ownRequestID,
 		middleware.RequestID(),
@@ -31,7 +30,7 @@ func (h *handler) makeDoors() doors {
 	everywhere := slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelInfo)}, after)
 	return doors{
 		machines: slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelDebug)}, after, []echo.MiddlewareFunc{refuseBrokenText}),
-		people: slices.Concat(everywhere, []echo.MiddlewareFunc{
+		people: slices.Concat([]echo.MiddlewareFunc{h.receiveForm}, everywhere, []echo.MiddlewareFunc{
 			h.limitSignIns, // before the first query
 			h.loadCookie,   // before what refuses, so that a refusal has the viewer's page around it
 			h.keepKeysOut,
@@ -63,9 +62,7 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 		case forPrograms(path):
 			door = h.doors.programs
 		}
-		if r := c.Request(); r.ContentLength != 0 && !takesBody(r) {
-			c.Response().Header().Set("Connection", "close") // else net/http waits for the body that was declared before it answers
-		}
+		closeUnlessReceived(c)
 		inside := next
 		for i := len(door) - 1; i >= 0; i-- {
 			inside = door[i](inside)

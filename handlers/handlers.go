@@ -40,24 +40,24 @@ type Options struct {
 }
 
 type handler struct {
-	keyring      *keyring.Keyring
-	verifier     *verify.Verifier
-	programs     keyring.Tokens
-	limits       *throttled.GCRARateLimiterCtx // of programs
-	signIns      *throttled.GCRARateLimiterCtx // of networks, at the routes for signing in
-	signInSlots  *slots
-	signInRoutes map[string]bool // by method and path
-	ready        func(context.Context) error
-	baseURL      *url.URL
-	noBase       bool   // baseURL was not configured
-	hsts         string // the Strict-Transport-Security header, sent when secure
-	log          *slog.Logger
-	sessions     *scs.SessionManager
-	tokens       formTokens
-	origins      *http.CrossOriginProtection
-	doors        doors
-	metrics      *metrics
-	exports      exports
+	keyring     *keyring.Keyring
+	verifier    *verify.Verifier
+	programs    keyring.Tokens
+	limits      *throttled.GCRARateLimiterCtx // of programs
+	signIns     *throttled.GCRARateLimiterCtx // of networks, at the routes for signing in
+	signInSlots *slots
+	routes      map[string]route // by method and path
+	ready       func(context.Context) error
+	baseURL     *url.URL
+	noBase      bool   // baseURL was not configured
+	hsts        string // the Strict-Transport-Security header, sent when secure
+	log         *slog.Logger
+	sessions    *scs.SessionManager
+	tokens      formTokens
+	origins     *http.CrossOriginProtection
+	doors       doors
+	metrics     *metrics
+	exports     exports
 }
 
 // Server is what answers: everything, and its metrics alone, for whoever serves them apart.
@@ -71,7 +71,7 @@ func New(o Options) Server {
 	h := &handler{
 		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, noBase: o.BaseURLUnset, hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
 		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit, o.RateLimit),
-		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(), signInRoutes: signInRoutes(),
+		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(), routes: routesByName(),
 		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),
 	}
 	// A proxy may rewrite the Host header that the origin is otherwise compared with.

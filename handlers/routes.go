@@ -162,15 +162,13 @@ var routes = []route{
 	{post, "/bias-profiles/:id/delete", may(account.DeleteProfile).within(manyRowsTimeout), (*handler).deleteProfile},
 }
 
-// signInRoutes are the routes that limitSignIns protects, by method and path.
-func signInRoutes() map[string]bool {
-	out := map[string]bool{}
+// routesByName are the routes by method and path.
+func routesByName() map[string]route {
+	out := map[string]route{}
 	for _, r := range slices.Concat(routes, apiRoutes) {
-		if r.policy.signIn {
-			out[r.method+" "+r.path] = true
-			if r.method == get {
-				out[http.MethodHead+" "+r.path] = true
-			}
+		out[r.method+" "+r.path] = r
+		if r.method == get {
+			out[http.MethodHead+" "+r.path] = r
 		}
 	}
 	return out

@@ -73,6 +73,20 @@ func refuseBrokenText(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
+// receiveForm receives what a page's form sends, before the request's time limit starts. Any other body is ignored: a page
+// that takes none, or that doesn't exist, answers without it.
+func (h *handler) receiveForm(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if _, known := h.routes[r.Method+" "+c.Path()]; known && r.Method == http.MethodPost {
+			_, _ = receive(c) // readForm reports what is wrong with it
+		} else {
+			r.Body, r.ContentLength = http.NoBody, 0
+		}
+		return next(c)
+	}
+}
+
 // readForm reads the body of a form once and for all; what is no form is refused here.
 func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {

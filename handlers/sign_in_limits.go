@@ -61,7 +61,7 @@ func (s *slots) release() { <-s.free }
 // It comes before the first query of a request: what it refuses has cost neither a query nor a hash.
 func (h *handler) limitSignIns(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !h.signInRoutes[c.Request().Method+" "+c.Path()] {
+		if !h.routes[c.Request().Method+" "+c.Path()].policy.signIn {
 			return next(c)
 		}
 		ctx := c.Request().Context()
@@ -76,7 +76,10 @@ func (h *handler) limitSignIns(next echo.HandlerFunc) echo.HandlerFunc {
 			h.metrics.signInsRefused.WithLabelValues("network").Inc()
 			return h.lockedOut(c, &keyring.LockedError{Until: h.keyring.Now().Add(max(left.RetryAfter, time.Second))})
 		}
-		if err := h.signInSlots.acquire(ctx.Done()); err != nil {
+		if c.Request().Method == http.MethodPost {
+			_, _ = receive(c) // so that a slow client takes no slot; whoever reads the body reports what is wrong with it
+		}
+		if err := h.signInSlots.acquire(c.Request().Context().Done()); err != nil {
 			h.metrics.signInsRefused.WithLabelValues("busy").Inc()
 			return err
 		}
