@@ -23,7 +23,7 @@ type credential struct{ key, token string }
 
 var (
 	errNoCredential = &refusal{status: http.StatusUnauthorized}
-	errTwoOfThem    = &refusal{status: http.StatusUnauthorized, message: "Send one credential: several were sent, and it is not for the server to choose.",
+	errTwoOfThem    = &refusal{status: http.StatusUnauthorized, message: "Send one credential: several were sent.",
 		challenge: `error="invalid_request", error_description="more than one credential"`}
 	errCredential = &refusal{status: http.StatusUnauthorized, message: "The Authorization header can't be read. Send Bearer with a key or a token, or Basic with the key's user and pass.",
 		challenge: `error="invalid_request", error_description="unreadable credential"`}

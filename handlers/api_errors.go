@@ -99,9 +99,9 @@ func (h *handler) refusalOf(err error) *refusal {
 	case errors.As(err, &known):
 		return known
 	case problems != nil:
-		return &refusal{status: http.StatusBadRequest, message: "Some fields can't be accepted; details.fields says why.", details: &ErrorDetails{Fields: problems}}
+		return &refusal{status: http.StatusBadRequest, message: "Some fields can't be accepted; details.fields says why.", details: &ErrorDetails{Fields: inProgramWords(problems)}}
 	case errors.As(err, &missing):
-		return h.refusalOf(input.Problems{missing.Field: "Your organisation has nothing by this id that a key could have."})
+		return h.refusalOf(input.Problems{missing.Field: "Your organisation has nothing by this id that a key can refer to."})
 	case errors.As(err, &repeated):
 		return repetition(repeated)
 	case errors.As(err, &inUse):
@@ -112,10 +112,12 @@ func (h *handler) refusalOf(err error) *refusal {
 			retryAfter: max(time.Second, locked.Until.Sub(h.keyring.Now()))}
 	case errors.As(err, &forbidden):
 		return lacking(forbidden.action)
+	case errors.Is(err, keyring.ErrCursor):
+		return h.refusalOf(input.Problems{"cursor": meaningOf(err).message})
 	case errors.Is(err, keyring.ErrUnauthenticated):
 		return errEnded
 	case errors.Is(err, keyring.ErrCredentials):
-		return &refusal{status: http.StatusUnauthorized, message: "The e-mail or the password is wrong."}
+		return &refusal{status: http.StatusUnauthorized, message: "Wrong email or password."}
 	}
 	m := meaningOf(err)
 	r := refuse(m.status, m.message)

@@ -240,7 +240,7 @@ var lessons = map[string]lesson{
 		}
 		_, another := e.site.key(e.site.org.Admin, manager...)
 		printed = e.bad(map[string]string{"KEY_NAME": "", "MOONLATCH_API_KEY": another})
-		if !strings.Contains(printed, "validation_failed") || !strings.Contains(printed, "Enter a name") {
+		if !strings.Contains(printed, "validation_failed") || !strings.Contains(printed, "Send a name") {
 			e.Errorf("without a name: %s", printed)
 		}
 		return printed

@@ -77,6 +77,9 @@ func (c conforming) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := conforms(request, sent, response, body); err != nil {
 		c.t.Errorf("%s %s is answered with %d, and not as openapi.yaml says: %v\n%s", request.Method, request.URL.Path, response.StatusCode, err, body)
 	}
+	if found := errorWords(body); response.StatusCode >= 400 && len(found) > 0 {
+		c.t.Errorf("%s %s is answered with the words of pages %q:\n%s", request.Method, request.URL.Path, found, body)
+	}
 	return response, nil
 }
 

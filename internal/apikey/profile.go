@@ -160,7 +160,7 @@ func SameCategory(one, other string) bool { return strings.EqualFold(one, other)
 
 // TwiceCategory is the sentence beside a category that is there already.
 func TwiceCategory(name string) error {
-	return say("“%s” is there already. Each category has one row.", clip(name, 60))
+	return say("“%s” is there already. Name each category once.", clip(name, 60))
 }
 
 // ByCustom lists the categories as people expect them: the common ones in their usual order, then the organisation's own.

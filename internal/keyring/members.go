@@ -181,7 +181,7 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 	case !slices.Contains(fates, e.Keys):
 		problems["keys"] = "Must be transfer, disable, revoke or leave."
 	case e.Keys == TransferKeys && e.Heir == "":
-		problems["keysTo"] = "Choose who the keys shall belong to."
+		problems["keysTo"] = "Choose the new owner of the keys."
 	case e.Keys != TransferKeys && e.Heir != "":
 		problems["keysTo"] = "Leave this field out, or choose to transfer the keys."
 	}
