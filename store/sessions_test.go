@@ -131,6 +131,30 @@ func TestAttemptsAtOnceAreAllCounted(t *testing.T) {
 	}
 }
 
+func TestSweepRemovesEmailChangesWhoseLinkHasExpired(t *testing.T) {
+	s, org, db := ledger(t)
+	now := s.Now()
+	ends := map[string]time.Time{org.Admin.MemberID: now.Add(-time.Hour), org.Support.MemberID: now, org.Member.MemberID: now.Add(time.Hour)}
+	hash := byte(0)
+	for id, at := range ends {
+		hash++
+		err := s.Mutate(t.Context(), org.Owner, account.StartEmailChange, func(tx *store.Tx) ([]audit.Change, error) {
+			_, err := tx.InsertEmailChange(store.EmailChange{Member: account.Person{ID: id, OrgID: org.ID}, Email: "new@example.com", ExpiresAt: at}, [32]byte{hash})
+			return []audit.Change{{Subject: audit.Subject{Kind: "member", ID: id}}}, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var left string
+	if err := db.QueryRowContext(t.Context(), `SELECT string_agg(member_id::text, ' ') FROM email_changes`).Scan(&left); err != nil || left != org.Member.MemberID {
+		t.Errorf("%q are left, %v", left, err)
+	}
+}
+
 func TestSweepKeepsWhatStillServes(t *testing.T) {
 	s := storetest.New(t)
 	ctx, cookies := t.Context(), s.Cookies()
