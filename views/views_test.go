@@ -367,6 +367,29 @@ func TestAChipLeadsToTheListWithoutItsFilter(t *testing.T) {
 	}
 }
 
+// TestTheListHasTheColumnsThatPeopleKnow looks for each column by its name, and for the help that goes with a term: in the head,
+// and where there is no room for heads.
+func TestTheListHasTheColumnsThatPeopleKnow(t *testing.T) {
+	html := draw(t, KeysPage(KeyList{Page: as(account.Owner), Keys: someKeys()}))
+	head := html[strings.Index(html, "<thead>"):strings.Index(html, "</thead>")]
+	for _, column := range []string{"Name", "Owner", "Status", "Created", "Expires", "Signature"} {
+		if !regexp.MustCompile(`<th scope="col"[^>]*>(<a [^>]*>|<span [^>]*>)?\s*` + column + `\b`).MatchString(head) {
+			t.Errorf("no column is called %s", column)
+		}
+	}
+	const help = "the last 6 characters of the key, for identification"
+	button := regexp.MustCompile(`popovertarget="([^"]+)" aria-label="About Signature"`).FindStringSubmatch(head)
+	if button == nil || !regexp.MustCompile(`id="`+button[1]+`" class="[^"]*" popover[^>]*>[^<]*`+help).MatchString(head) {
+		t.Error("the head does not say what a signature is")
+	}
+	if !strings.Contains(strings.Replace(html, head, "", 1), help) {
+		t.Error("where the heads are hidden nothing says what a signature is")
+	}
+	if rows := len(someKeys()); strings.Count(html, `data-label="Signature"`) != rows {
+		t.Errorf("not each of %d rows has a signature", rows)
+	}
+}
+
 func TestASortedColumnTurnsRound(t *testing.T) {
 	var s ListState
 	for by, want := range map[apikey.Order]string{
