@@ -48,6 +48,12 @@ func (l *logBook) Write(p []byte) (int, error) {
 	return l.Buffer.Write(p)
 }
 
+func (l *logBook) String() string {
+	l.Lock()
+	defer l.Unlock()
+	return l.Buffer.String()
+}
+
 func newSite(t *testing.T) *site { return newSiteWith(t, func(*Options) {}) }
 
 // newSiteWith is a site with other options than usual.

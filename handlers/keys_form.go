@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
@@ -282,7 +283,7 @@ func (h *handler) rotateKeyPage(c echo.Context) error {
 	switch actor := actorOf(c); {
 	case !actor.MayGrant(key.Scopes):
 		return keyring.ErrGrantAll
-	case !actor.MayEntrust(key.Scopes, key.Owner.Role):
+	case !actor.MayEntrust(key.Scopes, key.Owner.Role.AtMost(account.Role(key.RoleLimit))):
 		return keyring.ErrEntrust
 	}
 	return h.showRotateForm(c, http.StatusOK, key.ID, nil)

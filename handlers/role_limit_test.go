@@ -55,6 +55,16 @@ func TestAPlaintextGainsNoPower(t *testing.T) {
 			if page := s.as(s.org.Owner).get("/account/api-keys/" + key.ID); !strings.Contains(page.body, "acts as admin at most") {
 				t.Error("the key's page does not say so")
 			}
+			if name == "an edit" { // an admin who rotates it reads no more power than it has
+				if page := s.as(s.org.Admin).get("/account/api-keys/" + key.ID); !strings.Contains(page.body, "/rotate") {
+					t.Error("an admin has no button that rotates it")
+				}
+				rotation, err := s.keyring.RotateKey(t.Context(), s.org.Admin, key.ID, 0, "")
+				if err != nil || rotation.New.RoleLimit != "admin" {
+					t.Fatalf("rotated by an admin: %q, %v", rotation.New.RoleLimit, err)
+				}
+				key = rotation.New
+			}
 			rotation, err := s.keyring.RotateKey(t.Context(), s.org.Owner, key.ID, 0, "")
 			if err != nil {
 				t.Fatal(err)
@@ -97,6 +107,9 @@ func TestADemotedOwnersPlaintextGainsNoPower(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.with(secret).call(post, "/v1/scopes", object{"name": "read:gained"}).expect(t, "after the transfer", 403, "forbidden")
+			if events := s.as(s.org.Owner).get("/account/api-keys/" + key.ID); strings.Count(events.body, "Acts at most as") != 2 { // when it was issued, and now
+				t.Error("the audit log does not say that the limit was lowered")
+			}
 			if got := s.with(secret).call(get, "/v1/api-keys/"+key.ID, nil); got.text("roleLimit") != "admin" {
 				t.Error(got.body)
 			}

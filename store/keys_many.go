@@ -40,7 +40,8 @@ func (tx *Tx) LockKeys(of KeysOf, after string) ([]apikey.Key, error) {
 }
 
 // UpdateKeys stores what of at most 500 keys a change to many may change: status, revocation, owner and bias profile. It
-// counts their versions up, in the rows and in what it was given.
+// counts their versions up and lowers the role limit of those that get another owner (see limitFor), in the rows and in what it
+// was given.
 func (tx *Tx) UpdateKeys(keys []apikey.Key) error {
 	n := len(keys)
 	if n == 0 {
@@ -56,16 +57,23 @@ func (tx *Tx) UpdateKeys(keys []apikey.Key) error {
 		}
 		k.Version++
 	}
-	result, err := tx.db.ExecContext(tx.ctx, `UPDATE api_keys k SET status = v.status, owner_id = v.owner_id, profile_id = nullif(v.profile_id, '')::uuid,
+	var limits []struct {
+		At    int    `db:"at"`
+		Limit string `db:"role_limit"`
+	}
+	err := tx.db.SelectContext(tx.ctx, &limits, `UPDATE api_keys k SET status = v.status, owner_id = v.owner_id, profile_id = nullif(v.profile_id, '')::uuid,
 			revoked_at = v.revoked_at, version = k.version + 1, role_limit = `+limitFor(`v.owner_id`)+`
-		FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[]) AS v (id, status, owner_id, profile_id, revoked_at)
-		WHERE k.org_id = $1 AND k.id = v.id`,
+		FROM unnest($2::uuid[], $3::text[], $4::uuid[], $5::text[], $6::timestamptz[]) WITH ORDINALITY AS v (id, status, owner_id, profile_id, revoked_at, at)
+		WHERE k.org_id = $1 AND k.id = v.id RETURNING v.at, k.role_limit`,
 		tx.actor.OrgID, pq.Array(ids), pq.Array(statuses), pq.Array(owners), pq.Array(profiles), pq.Array(revoked))
-	if err != nil {
+	switch {
+	case err != nil:
 		return tidy(err)
+	case len(limits) != n:
+		return ErrNotFound
 	}
-	if changed, err := result.RowsAffected(); err != nil || changed == int64(n) {
-		return err
+	for _, l := range limits {
+		keys[l.At-1].RoleLimit = l.Limit
 	}
-	return ErrNotFound
+	return nil
 }

@@ -118,7 +118,7 @@ func changesFor(v Viewer, k Key, now time.Time) []apikey.Change {
 	status := k.StatusAt(now)
 	var out []apikey.Change
 	for _, c := range []apikey.Change{apikey.Edit, apikey.Rotate, apikey.Disable, apikey.Enable, apikey.Transfer, apikey.Revoke, apikey.Delete} {
-		if c == apikey.Rotate && !(v.MayGrant(k.Scopes) && v.MayEntrust(k.Scopes, k.Owner.Role)) {
+		if c == apikey.Rotate && !(v.MayGrant(k.Scopes) && v.MayEntrust(k.Scopes, k.Owner.Role.AtMost(account.Role(k.RoleLimit)))) {
 			continue // its successor would be handed to somebody who may not have it
 		}
 		if status.Allows(c) && v.May(actionOf(c)) {

@@ -471,7 +471,7 @@ func (r *Keyring) RotateKey(ctx context.Context, actor account.Actor, id string,
 		if err := errors.Join(grants(actor, old.Scopes), handsOut(tx, next)); err != nil {
 			return nil, err
 		}
-		if !actor.MayEntrust(old.Scopes, owner.Role) { // whoever reads the plaintext acts in the owner's name
+		if !actor.MayEntrust(old.Scopes, owner.Role.AtMost(account.Role(old.RoleLimit))) { // the plaintext acts in the owner's name
 			return nil, ErrEntrust
 		}
 		if actor.MemberID != "" {
