@@ -55,6 +55,7 @@ func (s *site) walkMiddlewareHostile(t *testing.T) {
 	for target, want := range map[string]int{
 		"/admin": http.StatusForbidden, "/admin/": http.StatusForbidden, "/admin/users": http.StatusForbidden,
 		"http://api.example.com/admin/users": http.StatusForbidden, "/ADMIN/users": http.StatusNotFound, "/Admin": http.StatusNotFound,
+		"/admin.": http.StatusNotFound, "/admin./users": http.StatusNotFound, "/status.": http.StatusNotFound,
 		"/CHAT": http.StatusNotFound, "/STATUS": http.StatusNotFound, "/status/": http.StatusNotFound, "/": http.StatusNotFound,
 	} {
 		got := raw(t, address, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
