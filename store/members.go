@@ -53,6 +53,13 @@ func (s *Store) CredentialsByEmail(ctx context.Context, email string) (Credentia
 	return Credentials{r.person(), r.PasswordHash}, tidy(err)
 }
 
+// RemovedByEmail returns the removed members who had the address. The address is in the form of input.Email.
+func (s *Store) RemovedByEmail(ctx context.Context, email string) ([]account.Person, error) {
+	var records []personRecord
+	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members WHERE email = $1 AND status = 'removed' ORDER BY id`, email)
+	return people(records), tidy(err)
+}
+
 // MemberByID returns a member of the organisation, whatever their status; ErrNotFound for anybody else.
 func (s *Store) MemberByID(ctx context.Context, orgID, id string) (account.Person, error) {
 	var r personRecord

@@ -66,10 +66,22 @@ func (tx *Tx) heldMember(id, lock string) (account.Person, error) {
 	return r.person(), tidy(err)
 }
 
-// UpdateMember stores a member's role and status. The rule that an organisation always keeps one owner is the caller's.
+// UpdateMember stores a member's role and status. A removed member can't come back, so the hash of their password goes. The rule
+// that an organisation always keeps one owner is the caller's.
 func (tx *Tx) UpdateMember(p account.Person) error {
-	result, err := tx.db.ExecContext(tx.ctx, `UPDATE members SET role = $3, status = $4 WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, p.ID, p.Role, p.Status)
+	result, err := tx.db.ExecContext(tx.ctx, `UPDATE members SET role = $3, status = $4,
+		password_hash = CASE WHEN $4 = 'removed' THEN '' ELSE password_hash END WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, p.ID, p.Role, p.Status)
 	return oneRow(result, err)
+}
+
+// EraseMember gives a removed member another address and no name, and deletes their sessions; ErrNotFound for anybody else.
+func (tx *Tx) EraseMember(id, email string) error {
+	if err := oneRow(tx.db.ExecContext(tx.ctx, `UPDATE members SET email = $3, name = '', password_hash = ''
+		WHERE org_id = $1 AND id = $2 AND status = 'removed'`, tx.actor.OrgID, id, email)); err != nil {
+		return err
+	}
+	_, err := tx.db.ExecContext(tx.ctx, `DELETE FROM sessions WHERE org_id = $1 AND member_id = $2`, tx.actor.OrgID, id)
+	return tidy(err)
 }
 
 // HoldOwner returns ErrForbidden unless the actor is an active owner, and lets them stay one until the transaction ends.

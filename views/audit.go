@@ -162,6 +162,7 @@ var happenings = map[account.Action]happening{
 	account.ReadMembers:     {words: "looked at the members"},
 	account.CreateMember:    {"added the member", true, "Added by the operator", "member"},
 	account.ResetPassword:   {"set a new password for", true, "Password set by the operator", "member"},
+	account.EraseMember:     {"erased the name and the email of", true, "Member erased by the operator", "member"},
 	account.InviteMember:    {"invited", true, "Invited", "invitation"},
 	account.WithdrawInvite:  {"withdrew the invitation of", true, "Invitation withdrawn", "invitation"},
 	account.JoinMember:      {"joined the organisation", false, "Joined", "member"},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/demo"
@@ -301,5 +302,27 @@ func TestAnOperatorChangesAnAddress(t *testing.T) {
 	if _, err := ring.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.1"}, "ben@acme.test", password); !errors.Is(err, keyring.ErrCredentials) {
 		t.Errorf("with the earlier one: %v", err)
 	}
+	moonlatch(t, env, "", "audit", "verify").expect(t, exitDone, "holds")
+}
+
+func TestAnOperatorErasesAMember(t *testing.T) {
+	env := onDatabase(t)
+	createUser(t, env, "Acme", "ada@acme.test", "owner")
+	createUser(t, env, "Acme", "ben@acme.test", "admin")
+	erase := func(email string) outcome { return moonlatch(t, env, "", "user", "erase", "--email", email) }
+	erase("nobody@acme.test").expect(t, exitFailed, "nobody who was removed")
+	erase("ben").expect(t, exitUsage, "--email: ")
+	erase("ben@acme.test").expect(t, exitFailed, "remove the member first")
+	s := open(t, env)
+	ring := keyring.New(s)
+	ben, err := s.CredentialsByEmail(t.Context(), "ben@acme.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ring.ChangeMember(t.Context(), keyring.Operator(ben.OrgID), ben.ID, keyring.MemberEdit{Status: account.Removed}); err != nil {
+		t.Fatal(err)
+	}
+	erase("BEN@acme.test").expect(t, exitDone, "@erased.invalid from now on")
+	erase("ben@acme.test").expect(t, exitFailed, "nobody who was removed")
 	moonlatch(t, env, "", "audit", "verify").expect(t, exitDone, "holds")
 }

@@ -89,7 +89,7 @@ func (p *program) commands() *cli.Command {
 		ArgValidator:    noArguments,
 		Commands: []*cli.Command{
 			p.serveCommand(), p.migrateCommand(), p.demoCommand(),
-			{Name: "user", Usage: "make accounts, and set passwords and addresses", Commands: []*cli.Command{p.userCreateCommand(), p.userPasswordCommand(), p.userEmailCommand()}},
+			{Name: "user", Usage: "make and erase accounts, and set passwords and addresses", Commands: []*cli.Command{p.userCreateCommand(), p.userPasswordCommand(), p.userEmailCommand(), p.userEraseCommand()}},
 			{Name: "key", Usage: "issue and revoke keys", Commands: []*cli.Command{p.keyIssueCommand(), p.keyRevokeCommand()}},
 			{Name: "signing-key", Usage: "change the key that signs session tokens", Commands: []*cli.Command{p.signingKeyRotateCommand()}},
 			{Name: "audit", Usage: "check the audit log", Commands: []*cli.Command{p.auditVerifyCommand()}},

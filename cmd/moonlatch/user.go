@@ -110,6 +110,35 @@ func (p *program) userEmailCommand() *cli.Command {
 	}
 }
 
+func (p *program) userEraseCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "erase",
+		Usage: "erase the name and the address of somebody who was removed, but for the audit log",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` that they had", Required: true},
+		},
+		Action: p.configured(func(ctx context.Context, c *cli.Command) error {
+			return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
+				erased, err := ring.Erase(ctx, c.String("email"))
+				switch {
+				case errors.Is(err, keyring.ErrNotFound):
+					return errors.New("nobody who was removed had this e-mail address")
+				case errors.Is(err, keyring.ErrMemberState):
+					return errors.New("this e-mail address has an account; remove the member first, under Members")
+				case err != nil:
+					return err
+				}
+				for _, email := range erased {
+					if _, err := fmt.Fprintf(p.stdout, "Erased: shown as %s from now on. The audit log keeps what it says.\n", email); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}),
+	}
+}
+
 // maxLine bounds a password's line in bytes, far above what a password may have.
 const maxLine = 4096
 

@@ -74,6 +74,7 @@ const (
 	SuspendMember   Action = "member.suspended"
 	ReinstateMember Action = "member.reinstated"
 	RemoveMember    Action = "member.removed"
+	EraseMember     Action = "member.erased"     // by the operator
 	SignOutMember   Action = "member.signed_out" // everywhere, by somebody else
 
 	StartEmailChange  Action = "member.email_change_started"
@@ -157,6 +158,7 @@ var allowed = map[Action]rule{
 	ReadMembers:     {viewers, ""},
 	CreateMember:    {owners, ""},
 	ResetPassword:   {}, // the operator's alone
+	EraseMember:     {}, // likewise
 	InviteMember:    {owners, ""},
 	WithdrawInvite:  {owners, ""},
 	JoinMember:      {everybody, ""},

@@ -12,7 +12,7 @@ func TestRolesMayWhatTheProductSays(t *testing.T) {
 		CreateProcess, RenameProcess, ArchiveProcess, RestoreProcess, DeleteProcess}, []Action{GrantAll,
 		CreateMember, InviteMember, WithdrawInvite, ChangeRole, SuspendMember, ReinstateMember, RemoveMember, SignOutMember, StartEmailChange, CancelEmailChange,
 		CreateProfile, EditProfile, DeleteProfile, CreateScope, EditScope, RetireScope, RestoreScope, DeleteScope, ChangePolicy}
-	everybody, nobody := []Action{SignIn, EndSession, RenameSelf, ChangePassword, ChangeEmail, JoinMember}, []Action{SetUp, ResetPassword}
+	everybody, nobody := []Action{SignIn, EndSession, RenameSelf, ChangePassword, ChangeEmail, JoinMember}, []Action{SetUp, ResetPassword, EraseMember}
 	may := map[Role][]Action{
 		Owner:    slices.Concat(everybody, see, change, owners),
 		Admin:    slices.Concat(everybody, see, change),

@@ -384,6 +384,38 @@ func (r *Keyring) SignOutMember(ctx context.Context, actor account.Actor, id str
 	return count, err
 }
 
+// Erase removes what is known of the removed members who had an address, but for the audit log, which is never changed: their
+// name, the address itself, their sessions. It is the operator's. It returns the addresses that stand in their place. Errors:
+// input.Problems (email), ErrMemberState for an account that was not removed, ErrNotFound.
+func (r *Keyring) Erase(ctx context.Context, email string) ([]string, error) {
+	email, err := input.Email(email)
+	if err != nil {
+		return nil, input.Problems{"email": err.Error()}
+	}
+	removed, err := r.store.RemovedByEmail(ctx, email)
+	if err != nil {
+		return nil, err
+	}
+	if len(removed) == 0 {
+		if _, err := r.store.CredentialsByEmail(ctx, email); err != nil {
+			return nil, err
+		}
+		return nil, ErrMemberState
+	}
+	var out []string
+	for _, member := range removed {
+		member.Email = "erased-" + member.ID[24:] + "@erased.invalid"
+		err := r.store.Mutate(ctx, Operator(member.OrgID), account.EraseMember, func(tx *store.Tx) ([]audit.Change, error) {
+			return []audit.Change{{Subject: memberSubject(member)}}, tx.EraseMember(member.ID, member.Email)
+		})
+		if err != nil {
+			return out, err
+		}
+		out = append(out, member.Email)
+	}
+	return out, nil
+}
+
 // ReadRole reads a role of a member as programs and forms write it.
 func ReadRole(text string) (account.Role, error) {
 	if role := account.Role(text); slices.Contains(account.Roles, role) {

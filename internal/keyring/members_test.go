@@ -629,3 +629,80 @@ func TestSigningSomebodyOutEndsEverySession(t *testing.T) {
 		t.Error(n, err)
 	}
 }
+
+// TestAnErasedMemberIsFoundInTheAuditLogAlone reads the whole database after somebody was removed, and again after they were erased.
+func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
+	h := newHouse(t)
+	leaver := h.org.Admin
+	const name, browser, address = "Wilhelmina Quist", "Teapot/418", "198.51.100.77"
+	session, err := h.SignIn(t.Context(), keyring.Visitor{Address: address, UserAgent: browser}, leaver.Email, storetest.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.RenameSelf(t.Context(), leaver, name); err != nil {
+		t.Fatal(err)
+	}
+	key := h.issue(leaver, draft("theirs"))
+	where := func(text string) (tables []string) {
+		t.Helper()
+		rows, err := h.db.Query(`SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var table string
+			var found bool
+			if err := rows.Scan(&table); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.db.QueryRow(`SELECT EXISTS (SELECT FROM `+table+` AS x WHERE strpos(x::text, $1) > 0)`, text).Scan(&found); err != nil {
+				t.Fatal(err)
+			}
+			if found {
+				tables = append(tables, table)
+			}
+		}
+		return tables
+	}
+	if _, err := h.Erase(t.Context(), leaver.Email); !errors.Is(err, keyring.ErrMemberState) {
+		t.Errorf("an account that was not removed: %v", err)
+	}
+	if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, keyring.MemberEdit{Status: account.Removed}); err != nil {
+		t.Fatal(err)
+	}
+	var hash string
+	if err := h.db.QueryRow(`SELECT password_hash FROM members WHERE id = $1`, leaver.MemberID).Scan(&hash); err != nil || hash != "" {
+		t.Errorf("the hash of a removed member's password: %q, %v", hash, err)
+	}
+	if got := where(leaver.Email); !slices.Contains(got, "members") {
+		t.Fatalf("the address is in %q", got)
+	}
+	erased, err := h.Erase(t.Context(), strings.ToUpper(leaver.Email))
+	if err != nil || len(erased) != 1 || !strings.HasSuffix(erased[0], "@erased.invalid") {
+		t.Fatalf("%q, %v", erased, err)
+	}
+	for _, text := range []string{leaver.Email, name, browser, address} {
+		got := slices.DeleteFunc(where(text), func(table string) bool { return table == "sign_in_attempts" }) // of a network, for 15 minutes
+		if !slices.Equal(got, []string{"audit_events"}) {
+			t.Errorf("%q is in %q", text, got)
+		}
+	}
+	if got := where(session.ID); !slices.Equal(got, []string{"audit_events"}) {
+		t.Errorf("the session is in %q", got)
+	}
+	row, err := h.Key(t.Context(), h.org.Owner, key.ID)
+	if err != nil || row.OwnerID != leaver.MemberID {
+		t.Errorf("their key: %+v, %v", row, err)
+	}
+	member, err := h.Member(t.Context(), h.org.Owner, leaver.MemberID)
+	if err != nil || member.Email != erased[0] || member.Name != "" || member.Status != account.Removed {
+		t.Errorf("the member: %+v, %v", member, err)
+	}
+	if _, err := h.Erase(t.Context(), leaver.Email); !errors.Is(err, keyring.ErrNotFound) {
+		t.Errorf("erased twice: %v", err)
+	}
+	if _, err := h.Erase(t.Context(), "no address"); err == nil {
+		t.Error("what is no address is erased")
+	}
+}
