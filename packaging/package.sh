@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes what is released, for each architecture, in dist: package.sh VERSION ARCHITECTURE…
-# The templates, styles and types are made already. The archive needs GNU tar.
+# The templates, styles and types are made already. The archive needs GNU tar. PROGRAM_CACHE is another build cache for the program.
 set -eu
 VERSION=$1
 shift
@@ -25,7 +25,7 @@ for ARCH in "$@"; do
 	folder=.cache/stage/$ARCH/$name
 	STAGE=.cache/stage/$ARCH/root
 	mkdir -p "$folder"
-	GOOS=linux GOARCH=$ARCH sh packaging/compile.sh "$VERSION" "$folder/moonlatch"
+	GOCACHE=${PROGRAM_CACHE:-$(go env GOCACHE)} GOOS=linux GOARCH=$ARCH sh packaging/compile.sh "$VERSION" "$folder/moonlatch"
 	DESTDIR=$STAGE PREFIX=/usr sh packaging/install.sh "$folder/moonlatch"
 	(cd packaging && cp install.sh postinstall.sh moonlatch.service moonlatch.sysusers moonlatch.env "../$folder")
 	cp LICENSE README.md CHANGELOG.md "$folder"

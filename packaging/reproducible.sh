@@ -1,12 +1,12 @@
 #!/bin/sh
 # Builds the last commit twice and compares all that is released: reproducible.sh ARCHITECTURE… The second build has another
-# folder, umask, time zone and language, and each has a build cache of its own.
+# folder, umask, time zone and language, and each compiles the program with an empty build cache.
 set -eu
 both=$(mktemp -d)
 trap 'rm -rf "$both"' EXIT
 build() {
 	git clone --quiet --no-hardlinks . "$1"
-	(cd "$1" && unset SOURCE_DATE_EPOCH && GOCACHE="$1/.cache/go-build" make package ARCHITECTURES="$architectures")
+	(cd "$1" && unset SOURCE_DATE_EPOCH && PROGRAM_CACHE="$1/.cache/go-build" make package ARCHITECTURES="$architectures")
 }
 architectures=$*
 build "$both/one"
