@@ -19,7 +19,7 @@ CREATE INDEX api_keys_in_grace ON api_keys (org_id, ends_at) WHERE status = 'rot
 -- those who know it did not have. A key that was issued before this gets its owner's role. The function fills the column in a
 -- rewrite of the table, for the reason above.
 -- +goose StatementBegin
-CREATE FUNCTION pg_temp.role_of(member uuid) RETURNS text LANGUAGE sql STABLE AS $$ SELECT role FROM public.members WHERE id = member $$;
+CREATE FUNCTION pg_temp.role_of(member uuid) RETURNS text LANGUAGE sql STABLE AS $$ SELECT role FROM members WHERE id = member $$;
 -- +goose StatementEnd
 ALTER TABLE api_keys ADD COLUMN role_limit text;
 ALTER TABLE api_keys ALTER COLUMN role_limit TYPE text USING pg_temp.role_of(owner_id);

@@ -14,7 +14,7 @@ func (s *Store) ReadClock(database, asked, answered time.Time) {
 }
 
 // Explain is what Probe makes of an error.
-func Explain(err error) error { return tidy(explain(err)) }
+func Explain(err error) error { return tidy(explain(err, "DATABASE_URL")) }
 
 // OwnersLike counts the owners of keys that a search for a part of their e-mail asks for by id; many when it asks each key.
 func (s *Store) OwnersLike(ctx context.Context, orgID, search string) (ids int, many bool, err error) {
@@ -32,3 +32,6 @@ func (s *Store) Settings(ctx context.Context, pool string) (settings string, err
 		current_setting('idle_in_transaction_session_timeout'), current_setting('jit'), current_setting('timezone'))`)
 	return settings, err
 }
+
+// Grants are the serving account's privileges by table.
+var Grants = grants

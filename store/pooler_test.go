@@ -21,7 +21,7 @@ func TestAPoolerInSessionModeWorksWithItsDefaults(t *testing.T) {
 	if err := probe(t, address); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Migrate(t.Context(), address); err != nil {
+	if _, err := store.Migrate(t.Context(), address, ""); err != nil {
 		t.Fatal(err)
 	}
 	s, err := store.Open(t.Context(), address)
@@ -110,7 +110,7 @@ func TestAPoolerThatSharesConnectionsIsRefused(t *testing.T) {
 					}
 				}
 				refused("idle")
-				db := storetest.DB(t, address)
+				db := storetest.Plain(t, address)
 				var working sync.WaitGroup
 				done := make(chan struct{})
 				for range 4 {

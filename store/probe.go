@@ -37,7 +37,7 @@ func Probe(ctx context.Context, databaseURL string) error {
 	if dsn, _, parseErr := dataSource(databaseURL, 0); parseErr == nil && hostsOf(dsn) > 1 && unreachable(err) {
 		return tidy(err) // one of the other hosts may come up
 	}
-	return tidy(explain(err))
+	return tidy(explain(err, "DATABASE_URL"))
 }
 
 // sessionRounds is how many connections keepsSessions compares with its first.
@@ -133,9 +133,9 @@ const (
 	noDatabase      = "there is no such database: create it with createdb, or correct its name in DATABASE_URL"
 )
 
-// explain puts a sentence with the fix before an error of connecting or migrating that the configuration causes. The
-// error never repeats a password.
-func explain(err error) error {
+// explain puts a sentence with the fix before an error of connecting or migrating that the configuration causes, and names
+// the variable that holds the address. The error never repeats a password.
+func explain(err error, variable string) error {
 	sentence := ""
 	var answer *pq.Error
 	var host *net.DNSError
@@ -166,5 +166,5 @@ func explain(err error) error {
 	if sentence == "" {
 		return err
 	}
-	return &setUpFault{sentence, err}
+	return &setUpFault{strings.ReplaceAll(sentence, "DATABASE_URL", variable), err}
 }

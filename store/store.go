@@ -17,8 +17,6 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
-	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/moonlatch/moonlatch/migrations"
 )
@@ -115,25 +113,6 @@ func (s *Store) Ready(ctx context.Context) error {
 		return fmt.Errorf("looking up a key: %w", err)
 	}
 	return s.clock.check()
-}
-
-// Migrate brings the schema up to date, under a lock: of two replicas that start at once the second waits.
-func Migrate(ctx context.Context, databaseURL string) (applied int, err error) {
-	db, err := connect(databaseURL, 0, maxConnections)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = db.Close() }()
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
-	if err != nil {
-		return 0, err
-	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db.DB, migrations.Files, goose.WithSessionLocker(locker))
-	if err != nil {
-		return 0, err
-	}
-	results, err := provider.Up(ctx)
-	return len(results), tidy(explain(err))
 }
 
 // connect opens a pool of so many connections at most. A limit bounds every statement, lock and read from the network; 0 means no bound.

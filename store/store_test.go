@@ -44,11 +44,12 @@ func TestAddressThatIsNoneIsRefusedWithoutItsPassword(t *testing.T) {
 }
 
 func TestTwoReplicasMayMigrateAtOnce(t *testing.T) {
-	address := storetest.Empty(t)
+	owner := storetest.Empty(t)
+	address := storetest.Serving(owner)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if _, err := store.Migrate(t.Context(), address); err != nil {
+			if _, err := store.Migrate(t.Context(), address, owner); err != nil {
 				t.Error(err)
 			}
 		})

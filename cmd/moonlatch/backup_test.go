@@ -66,7 +66,8 @@ func buildProgram(t *testing.T, dir string) {
 	}
 }
 
-// TestDumpIsRestored does what the operator's guide says: what comes back is whole, verifies keys, and guards itself.
+// TestDumpIsRestored does what the operator's guide says, dumping with the account that serves: what comes back is whole, verifies
+// keys, and guards itself.
 func TestDumpIsRestored(t *testing.T) {
 	t.Parallel()
 	dir, programs := t.TempDir(), clientPrograms(t)
@@ -81,7 +82,10 @@ func TestDumpIsRestored(t *testing.T) {
 		t.Errorf("the restored log: %q", said)
 	}
 
-	s, err := store.Open(t.Context(), restored)
+	served := storetest.Serving(restored)
+	shell(t, dir, commands(t, "Restore")[1], at[0], "RESTORED_URL="+restored, "DATABASE_URL="+served)
+
+	s, err := store.Open(t.Context(), served)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +103,9 @@ func TestDumpIsRestored(t *testing.T) {
 			t.Errorf("the restored database allows %s", forbidden)
 		}
 	}
-	createUser(t, []string{"DATABASE_URL=" + restored}, "Acme", "ben@acme.test", "admin")
-	moonlatch(t, []string{"DATABASE_URL=" + restored}, "", "audit", "verify").expect(t, exitDone, "Acme: 4 events, the chain holds.")
+	refusesDisabling(t, served)
+	createUser(t, []string{"DATABASE_URL=" + served}, "Acme", "ben@acme.test", "admin")
+	moonlatch(t, []string{"DATABASE_URL=" + served}, "", "audit", "verify").expect(t, exitDone, "Acme: 4 events, the chain holds.")
 }
 
 // TestFolderIsCopied is the same for a server that runs a PostgreSQL of its own.

@@ -27,6 +27,7 @@ type config struct {
 	BaseURL        *url.URL       `env:"BASE_URL" help:"where people reach the server, like https://keys.example.com, without a sub-path (default: http:// and ADDR)"`
 	HSTSSubdomains bool           `env:"HSTS_INCLUDE_SUBDOMAINS" envDefault:"false" help:"true makes browsers use https for every subdomain of BASE_URL's host too; needs an https BASE_URL"`
 	DatabaseURL    databaseURL    `env:"DATABASE_URL" help:"PostgreSQL, like postgres://user:password@host/database (default: a private one in DATA_DIR)"`
+	MigrateURL     databaseURL    `env:"MIGRATE_DATABASE_URL" help:"the same database as the account that owns its tables; it migrates, and DATABASE_URL's account only reads and writes (default: DATABASE_URL's account does both)"`
 	Secrets        secretLines    `env:"MOONLATCH_SECRET_FILE" help:"a file with the secrets that sign session tokens and seal links into lists, one a line, the newest first (default: one in the database)"`
 	DataDir        string         `env:"DATA_DIR" envDefault:"data" help:"the folder in which the private PostgreSQL lives"`
 	PGBinDir       string         `env:"PG_BINDIR" help:"the folder of the private PostgreSQL's programs (default: the machine's, else those of the npm package)"`
@@ -69,6 +70,9 @@ func readConfig(environment []string) (config, error) {
 	c, err := env.ParseAsWithOptions[config](env.Options{Environment: env.ToMap(environment), FuncMap: parsers})
 	if err == nil && c.HSTSSubdomains && (c.BaseURL == nil || c.BaseURL.Scheme != "https") {
 		return c, misused("HSTS_INCLUDE_SUBDOMAINS: needs a BASE_URL that begins with https://")
+	}
+	if err == nil && c.MigrateURL != "" && c.DatabaseURL == "" {
+		return c, misused("MIGRATE_DATABASE_URL: needs DATABASE_URL, the same database as the account that serves")
 	}
 	if err == nil {
 		return c, nil

@@ -24,22 +24,34 @@ const (
 	stopPatience = 15 * time.Second
 )
 
-// database is where the data is. Server is nil when it is not ours to stop.
+// database is where the data is: its address as the account that serves, and as the one that migrates, "" where that is the
+// same. Server is nil when it is not ours to stop.
 type database struct {
-	url    string
-	server *pgembed.Server
+	url, owner string
+	embedded   bool
+	server     *pgembed.Server
+}
+
+// database is that of DATABASE_URL and MIGRATE_DATABASE_URL.
+func (c config) database() database {
+	return database{url: string(c.DatabaseURL), owner: string(c.MigrateURL)}
+}
+
+// embedded is the private database at an address, which is its superuser's.
+func embedded(owner string, server *pgembed.Server) database {
+	return database{url: pgembed.ServingURL(owner), owner: owner, embedded: true, server: server}
 }
 
 // startDatabase returns the configured database when it answers, or starts the embedded one.
 func (p *program) startDatabase(ctx context.Context) (database, error) {
-	if url := string(p.config.DatabaseURL); url != "" {
-		return database{url: url}, p.reach(ctx, url)
+	if db := p.config.database(); db.url != "" {
+		return db, p.reach(ctx, db.url)
 	}
 	server, err := pgembed.Open(ctx, pgembed.Options{Dir: p.embeddedDir(), BinDir: p.config.PGBinDir, Log: p.log})
 	if err != nil {
 		return database{}, p.withoutURL(err)
 	}
-	return database{server.URL(), server}, nil
+	return embedded(server.URL(), server), nil
 }
 
 // withoutURL adds to an error of the embedded PostgreSQL that DATABASE_URL may be what is missing, unless there is data in
@@ -56,20 +68,20 @@ func (p *program) withoutURL(err error) error {
 // findDatabase is startDatabase for a command that may run beside a server: it uses the server's database, and does not
 // wait for one elsewhere.
 func (p *program) findDatabase(ctx context.Context) (database, error) {
-	if url := string(p.config.DatabaseURL); url != "" {
-		return database{url: url}, store.Probe(ctx, url)
+	if db := p.config.database(); db.url != "" {
+		return db, store.Probe(ctx, db.url)
 	}
 	url, err := pgembed.Attach(p.embeddedDir())
 	if err != nil && !errors.Is(err, pgembed.ErrNotRunning) {
 		return database{}, p.withoutURL(err)
 	}
 	if err == nil {
-		return database{url: url}, nil
+		return embedded(url, nil), nil
 	}
 	db, err := p.startDatabase(ctx)
 	if errors.Is(err, pgembed.ErrInUse) { // a server was just starting
 		if url, attachErr := pgembed.Attach(p.embeddedDir()); attachErr == nil {
-			return database{url: url}, nil
+			return embedded(url, nil), nil
 		}
 	}
 	return db, err
@@ -129,10 +141,13 @@ func (p *program) withStore(ctx context.Context, work func(*store.Store, *keyrin
 // started here.
 func (d database) work(ctx context.Context, secrets secretLines, work func(*store.Store, *keyring.Keyring) error) (err error) {
 	defer func() { err = firstOf(err, d.stop()) }()
-	if _, err := store.Migrate(ctx, d.url); err != nil {
+	if _, err := d.migrate(ctx); err != nil {
 		return err
 	}
 	s, err := store.Open(ctx, d.url)
+	if err != nil && d.owner != "" && !d.embedded && !errors.Is(err, store.ErrUnavailable) {
+		return fmt.Errorf("%w; DATABASE_URL must name the database of MIGRATE_DATABASE_URL", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -141,6 +156,16 @@ func (d database) work(ctx context.Context, secrets secretLines, work func(*stor
 		s.UseSecrets(secrets)
 	}
 	return work(s, keyring.New(s))
+}
+
+// migrate brings the schema up to date and returns how many migrations that took.
+func (d database) migrate(ctx context.Context) (int, error) {
+	if d.embedded {
+		if err := store.CreateAccount(ctx, d.url, d.owner); err != nil {
+			return 0, fmt.Errorf("creating the account that serves: %w", err)
+		}
+	}
+	return store.Migrate(ctx, d.url, d.owner)
 }
 
 // firstOf is the error that began it: what goes wrong in stopping after a failure only follows from it.

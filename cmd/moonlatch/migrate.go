@@ -5,14 +5,12 @@ import (
 	"fmt"
 
 	"github.com/urfave/cli/v3"
-
-	"github.com/moonlatch/moonlatch/store"
 )
 
 func (p *program) migrateCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "migrate",
-		Usage: "bring the database's schema up to date; serve and the other commands do so too",
+		Usage: "bring the database's schema up to date, with MIGRATE_DATABASE_URL if that is set, and grant DATABASE_URL's account what serve needs; serve and the other commands do so too where they may",
 		Action: p.configured(func(ctx context.Context, _ *cli.Command) error {
 			return p.migrate(ctx)
 		}),
@@ -20,12 +18,14 @@ func (p *program) migrateCommand() *cli.Command {
 }
 
 func (p *program) migrate(ctx context.Context) (err error) {
-	db, err := p.findDatabase(ctx)
-	if err != nil {
-		return err
+	db := p.config.database()
+	if db.owner == "" { // else the account that serves need not be reached: its password may not be known here
+		if db, err = p.findDatabase(ctx); err != nil {
+			return err
+		}
 	}
 	defer func() { err = firstOf(err, db.stop()) }()
-	applied, err := store.Migrate(ctx, db.url)
+	applied, err := db.migrate(ctx)
 	if err != nil {
 		return err
 	}

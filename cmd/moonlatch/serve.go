@@ -70,6 +70,9 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		if p.config.BaseURL == nil {
 			p.log.Warn("BASE_URL is not set: links for set-up and invitations, and the examples, lead to where this server listens", "address", base.String())
 		}
+		if err := p.warnOfBypass(ctx, s); err != nil {
+			return err
+		}
 		if err := p.welcome(ctx, s, ring, base, fill); err != nil {
 			return err
 		}
@@ -103,6 +106,16 @@ func (p *program) serve(ctx context.Context, fill bool) error {
 		defer p.flushSecurityEvents(ctx, ring)
 		return p.answer(ctx, newServer(p.log, handler), listener, base, db.ended())
 	})
+}
+
+// warnOfBypass tells the operator when the server's own database account could get past what guards the audit log.
+func (p *program) warnOfBypass(ctx context.Context, s *store.Store) error {
+	reason, err := s.AuditBypass(ctx)
+	if reason != "" {
+		p.log.Warn("the account in DATABASE_URL could change the audit log: let another account own the database and name it in MIGRATE_DATABASE_URL, as the operator's guide says under Two database accounts",
+			"reason", reason)
+	}
+	return err
 }
 
 // announceSecret lets replicas notice that their secrets differ: this one now, the others within a minute.

@@ -11,6 +11,9 @@ package pgembed
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +41,7 @@ var (
 
 const (
 	superuser  = "moonlatch"
+	serving    = "moonlatch_server"
 	database   = "postgres"
 	socketPort = 5432 // only part of the socket's name
 	// sun_path holds 104 bytes on macOS and 108 on Linux.
@@ -144,6 +148,20 @@ func open(ctx context.Context, o Options) (*Server, error) {
 
 // URL is the address for lib/pq, password included: not for the log.
 func (s *Server) URL() string { return s.url }
+
+// ServingURL is the address of a server, as URL and Attach return it, with the account that serves. That account exists once its
+// owner has created it; its password is drawn from the superuser's, and does not tell it.
+func ServingURL(superuserURL string) string {
+	u, err := url.Parse(superuserURL)
+	if err != nil {
+		panic(err) // endpoint.url made it
+	}
+	password, _ := u.User.Password()
+	drawn := hmac.New(sha256.New, []byte(password))
+	_, _ = drawn.Write([]byte(serving)) // a hash takes everything
+	u.User = url.UserPassword(serving, hex.EncodeToString(drawn.Sum(nil)))
+	return u.String()
+}
 
 // Done is closed when PostgreSQL has ended, whether by Stop or by itself.
 func (s *Server) Done() <-chan struct{} { return s.proc.done }

@@ -1,11 +1,17 @@
 // Package storetest hands each test a private, migrated database on a real PostgreSQL: the one at DATABASE_URL, or
 // one that the test binary starts for itself. It also makes an organisation with a member in each role.
+//
+// Every database belongs to the account moonlatch_test_owner, which migrates it, and is served as moonlatch_test_server, with
+// the privileges of production. The account of DATABASE_URL must be a superuser, since tests create databases and accounts
+// and skip triggers, and the server must take passwords.
 package storetest
 
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"fmt"
 	"hash/fnv"
 	"io/fs"
@@ -28,7 +34,7 @@ import (
 
 var server struct {
 	sync.Once
-	url      string
+	url      string // as the superuser
 	template string
 	stop     func()
 	err      error
@@ -43,17 +49,28 @@ func Main(m interface{ Run() int }) {
 	os.Exit(code)
 }
 
-// URL is the address of a new, migrated database that is the test's own.
+const (
+	owner   = "moonlatch_test_owner"
+	serving = "moonlatch_test_server"
+)
+
+// URL is the address of a new, migrated database that is the test's own, as the serving account.
 func URL(t testing.TB) string {
 	t.Helper()
-	return create(t, func() string { return server.template })
+	return as(serving, create(t, func() string { return server.template }))
 }
 
-// Empty is the address of a new database without a table.
+// Empty is the address of a new database without a table, as the account that owns it.
 func Empty(t testing.TB) string {
 	t.Helper()
-	return create(t, func() string { return "template1" })
+	return as(owner, create(t, func() string { return "template1" }))
 }
+
+// Owner is the address of a test's database as the account that owns it, and may migrate it.
+func Owner(databaseURL string) string { return as(owner, databaseURL) }
+
+// Serving is the address of a test's database as the account that serves.
+func Serving(databaseURL string) string { return as(serving, databaseURL) }
 
 func create(t testing.TB, template func() string) string {
 	t.Helper()
@@ -62,7 +79,8 @@ func create(t testing.TB, template func() string) string {
 		t.Fatal(server.err)
 	}
 	name := "test_" + strings.ToLower(rand.Text())
-	administer(t, "CREATE DATABASE "+name+" TEMPLATE "+template())
+	administer(t, "CREATE DATABASE "+name+" OWNER "+owner+" TEMPLATE "+template(),
+		"REVOKE TEMPORARY ON DATABASE "+name+" FROM PUBLIC") // as migrating does: it is no part of the template
 	t.Cleanup(func() { administer(t, "DROP DATABASE "+name+" WITH (FORCE)") })
 	return database(server.url, name)
 }
@@ -78,8 +96,14 @@ func New(t testing.TB) *store.Store {
 	return s
 }
 
-// DB is a plain connection to a store's database, for what the store itself would refuse.
+// DB is a plain connection to a test's database as a superuser, for what the store itself would refuse.
 func DB(t testing.TB, databaseURL string) *sql.DB {
+	t.Helper()
+	return Plain(t, asSuperuser(databaseURL))
+}
+
+// Plain is a plain connection with the account of the address itself.
+func Plain(t testing.TB, databaseURL string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("postgres", databaseURL)
 	if err != nil {
@@ -103,10 +127,36 @@ func Unaudited(t testing.TB, databaseURL string) *sql.DB {
 	return DB(t, u.String())
 }
 
-func administer(t testing.TB, statement string) {
+// as is an address with another account. Test binaries that share a server know its password, since it is drawn from the
+// superuser's address.
+func as(account, databaseURL string) string {
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		panic(err) // it has been connected to
+	}
+	secret := sha256.Sum256([]byte(account + " " + server.url + " " + os.Getenv("PGPASSWORD")))
+	u.User = url.UserPassword(account, hex.EncodeToString(secret[:]))
+	return u.String()
+}
+
+// asSuperuser is the address of a test's database as the account that made it; any other address stays as it is.
+func asSuperuser(databaseURL string) string {
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.User == nil || u.User.Username() != owner && u.User.Username() != serving {
+		return databaseURL
+	}
+	super, err := url.Parse(server.url)
+	if err != nil {
+		panic(err) // it has been connected to
+	}
+	u.User = super.User
+	return u.String()
+}
+
+func administer(t testing.TB, statements ...string) {
 	t.Helper()
-	if err := execute(server.url, statement); err != nil {
-		t.Fatalf("%s: %v", statement, err)
+	if err := execute(server.url, statements...); err != nil {
+		t.Fatalf("%s: %v", statements, err)
 	}
 }
 
@@ -124,8 +174,7 @@ func execute(databaseURL string, statements ...string) error {
 	return nil
 }
 
-// start finds or starts the server and makes the template that databases are cloned from. The template is named for
-// the migrations, so that test binaries which share a server share it.
+// start finds or starts the server, makes the accounts, and makes the template that databases are cloned from.
 func start() {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -134,7 +183,11 @@ func start() {
 			return
 		}
 	}
-	server.template = "template_" + fingerprint()
+	for _, account := range []string{owner, serving} {
+		if server.err = store.CreateAccount(ctx, as(account, server.url), server.url); server.err != nil {
+			return
+		}
+	}
 	server.err = makeTemplate(ctx)
 }
 
@@ -161,36 +214,53 @@ func startOwn(ctx context.Context) error {
 }
 
 // makeTemplate builds the template under another name and renames it when it is whole: another test binary that
-// was faster makes this one's superfluous.
+// was faster makes this one's superfluous. The template is named for the migrations and the privileges, so that test binaries
+// which share a server share it.
 func makeTemplate(ctx context.Context) error {
 	building := "building_" + strings.ToLower(rand.Text())
-	if err := execute(server.url, "CREATE DATABASE "+building); err != nil {
+	if err := execute(server.url, "CREATE DATABASE "+building+" OWNER "+owner); err != nil {
 		return err
 	}
-	if _, err := store.Migrate(ctx, database(server.url, building)); err != nil {
+	address := database(server.url, building)
+	if _, err := store.Migrate(ctx, as(serving, address), as(owner, address)); err != nil {
 		return err
 	}
-	err := execute(server.url, "ALTER DATABASE "+building+" RENAME TO "+server.template)
+	print, err := fingerprint(ctx, address)
+	if err != nil {
+		return err
+	}
+	server.template = "template_" + print
+	err = execute(server.url, "ALTER DATABASE "+building+" RENAME TO "+server.template)
 	if pq.As(err, "42P04", "23505") != nil { // it exists, or comes to exist at this moment
 		return execute(server.url, "DROP DATABASE "+building)
 	}
 	return err
 }
 
-func fingerprint() string {
+func fingerprint(ctx context.Context, databaseURL string) (string, error) {
+	db, err := sql.Open("postgres", databaseURL)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = db.Close() }()
+	var privileges string
+	if err := db.QueryRowContext(ctx, `SELECT string_agg(relname || ' ' || relacl::text, ',' ORDER BY relname) FROM pg_class WHERE relacl IS NOT NULL`).Scan(&privileges); err != nil {
+		return "", err
+	}
 	h := fnv.New64a()
+	_, _ = h.Write([]byte(privileges))
 	files, err := fs.Glob(migrations.Files, "*.sql")
 	if err != nil {
-		panic(err) // the pattern is sound
+		return "", err
 	}
 	for _, file := range files {
 		text, err := fs.ReadFile(migrations.Files, file)
 		if err != nil {
-			panic(err) // the files are part of the program
+			return "", err
 		}
 		_, _ = h.Write(text)
 	}
-	return fmt.Sprintf("%x", h.Sum64())
+	return fmt.Sprintf("%x", h.Sum64()), nil
 }
 
 func database(databaseURL, name string) string {
