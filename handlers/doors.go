@@ -70,7 +70,9 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := inside(c); err != nil {
 			c.Error(err) // answered here, so that what became of the request can be measured
 		}
-		h.metrics.measure(c, began)
+		if h.metrics != nil { // there are none before the database is there
+			h.metrics.measure(c, began)
+		}
 		if c.Get(cutShort) != nil {
 			panic(http.ErrAbortHandler) // net/http closes the connection without the end of the answer, and says nothing
 		}

@@ -60,6 +60,7 @@ var meanings = []meaning{
 	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can’t be deleted. Retire it instead.", `Keys hold this scope, including revoked and expired ones. Retire it with {"retired": true} instead.`},
 	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch’s own API asks for this scope, so it can’t be deleted. Retire it instead.", `Moonlatch’s own API requires this scope. Retire it with {"retired": true} instead.`},
 	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired.", "The set-up has been done, or its secret has expired."},
+	{ErrStarting, http.StatusServiceUnavailable, "Moonlatch is starting and waits for its database. This page works as soon as both are ready.", "The server is starting. Retry after the seconds in Retry-After."},
 	{keyring.ErrUnavailable, http.StatusServiceUnavailable, "", ""},
 	{keyring.ErrClockSkew, http.StatusServiceUnavailable, "", ""},
 	{context.Canceled, http.StatusServiceUnavailable, "", ""}, // the caller has hung up, or sends no more; it may still listen
@@ -104,7 +105,7 @@ func (h *handler) fail(err error, c echo.Context) {
 		}
 	}
 	if failure.Status == http.StatusServiceUnavailable {
-		failure.RetryAt = h.keyring.Now().Add(retryAfter)
+		failure.RetryAt = h.now().Add(retryAfter)
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
 	}
 	if failure.Status == http.StatusTooManyRequests {
@@ -161,7 +162,7 @@ func meaningOf(err error) meaning {
 }
 
 func (h *handler) logFailure(c echo.Context, err error) {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrStarting) {
 		return // nothing failed here
 	}
 	h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/alexedwards/scs/v2"
 	"github.com/labstack/echo/v4"
@@ -48,6 +49,7 @@ type handler struct {
 	signInSlots *slots
 	routes      map[string]route // by method and path
 	ready       func(context.Context) error
+	now         func() time.Time
 	baseURL     *url.URL
 	noBase      bool   // baseURL was not configured
 	hsts        string // the Strict-Transport-Security header, sent when secure
@@ -69,7 +71,7 @@ type Server struct {
 // New returns the whole server.
 func New(o Options) Server {
 	h := &handler{
-		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, baseURL: o.BaseURL, noBase: o.BaseURLUnset, hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
+		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, now: o.Keyring.Now, baseURL: o.BaseURL, noBase: o.BaseURLUnset, hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
 		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit, o.RateLimit),
 		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(), routes: routesByName(),
 		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),
@@ -82,14 +84,7 @@ func New(o Options) Server {
 	h.sessions = h.newSessions(o.Cookies)
 	h.doors = h.makeDoors()
 	h.metrics = newMetrics(o.Verifier, o.Pools, o.Keyring.ClockSkew)
-	e := echo.New()
-	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = h.clientAddress(o.TrustedProxies)
-	e.HTTPErrorHandler = h.fail
-	e.Use(h.throughDoor)
-	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
-	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
-	e.GET(iconPath, icon)
+	e := h.newEcho(o.TrustedProxies)
 	if !o.MetricsApart {
 		e.GET(metricsPath, echo.WrapHandler(privateOnly(h.metrics)))
 	}
@@ -106,6 +101,19 @@ func New(o Options) Server {
 		}
 	}
 	return Server{e, h.metrics}
+}
+
+// newEcho returns the router with what every request passes, and with the static files.
+func (h *handler) newEcho(trusted []netip.Prefix) *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = h.clientAddress(trusted)
+	e.HTTPErrorHandler = h.fail
+	e.Use(h.throughDoor)
+	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
+	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
+	e.GET(iconPath, icon)
+	return e
 }
 
 // clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which

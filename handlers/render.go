@@ -101,7 +101,7 @@ func (h *handler) done(c echo.Context, path, sentence string) error {
 
 // barePage is page without what asks the cookie's data: for an answer that must not be lost.
 func (h *handler) barePage(c echo.Context) views.Page {
-	page := views.Page{Viewer: viewerOf(c), Now: h.keyring.Now()}
+	page := views.Page{Viewer: viewerOf(c), Now: h.now()}
 	if h.noBase {
 		page.UnsetBase, page.OtherHost = h.baseURL.String(), !strings.EqualFold(c.Request().Host, h.baseURL.Host)
 	}

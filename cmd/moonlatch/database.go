@@ -13,9 +13,6 @@ import (
 	"github.com/moonlatch/moonlatch/store"
 )
 
-// reachPatience is how long a start waits for a database elsewhere: both may have been started at once. Tests shorten it.
-var reachPatience = 30 * time.Second
-
 const (
 	reachEvery = time.Second
 	sayEvery   = 5 * time.Second
@@ -42,16 +39,29 @@ func embedded(owner string, server *pgembed.Server) database {
 	return database{url: pgembed.ServingURL(owner), owner: owner, embedded: true, server: server}
 }
 
-// startDatabase returns the configured database when it answers, or starts the embedded one.
-func (p *program) startDatabase(ctx context.Context) (database, error) {
-	if db := p.config.database(); db.url != "" {
-		return db, p.reach(ctx, db.url)
-	}
+// startEmbedded starts the embedded PostgreSQL.
+func (p *program) startEmbedded(ctx context.Context) (database, error) {
 	server, err := pgembed.Open(ctx, pgembed.Options{Dir: p.embeddedDir(), BinDir: p.config.PGBinDir, Log: p.log})
 	if err != nil {
 		return database{}, p.withoutURL(err)
 	}
 	return embedded(server.URL(), server), nil
+}
+
+// startStore opens the migrated store of the configured database, for which it waits as long as it is away, or of the
+// embedded one, which it starts. The caller closes the store and stops the database.
+func (p *program) startStore(ctx context.Context) (db database, s *store.Store, err error) {
+	if db = p.config.database(); db.url != "" {
+		s, err = p.awaitStore(ctx, db)
+		return db, s, err
+	}
+	if db, err = p.startEmbedded(ctx); err != nil {
+		return db, nil, err
+	}
+	if s, err = db.open(ctx, p.config.Secrets); err != nil {
+		return db, nil, firstOf(err, db.stop())
+	}
+	return db, s, nil
 }
 
 // withoutURL adds to an error of the embedded PostgreSQL that DATABASE_URL may be what is missing, unless there is data in
@@ -65,8 +75,8 @@ func (p *program) withoutURL(err error) error {
 		p.config.DataDir, err)
 }
 
-// findDatabase is startDatabase for a command that may run beside a server: it uses the server's database, and does not
-// wait for one elsewhere.
+// findDatabase returns the configured database, without waiting for it, or the embedded one: that of a running server, or else
+// started here.
 func (p *program) findDatabase(ctx context.Context) (database, error) {
 	if db := p.config.database(); db.url != "" {
 		return db, store.Probe(ctx, db.url)
@@ -78,7 +88,7 @@ func (p *program) findDatabase(ctx context.Context) (database, error) {
 	if err == nil {
 		return embedded(url, nil), nil
 	}
-	db, err := p.startDatabase(ctx)
+	db, err := p.startEmbedded(ctx)
 	if errors.Is(err, pgembed.ErrInUse) { // a server was just starting
 		if url, attachErr := pgembed.Attach(p.embeddedDir()); attachErr == nil {
 			return embedded(url, nil), nil
@@ -89,15 +99,20 @@ func (p *program) findDatabase(ctx context.Context) (database, error) {
 
 func (p *program) embeddedDir() string { return filepath.Join(p.config.DataDir, "postgres") }
 
-// reach waits until the database answers.
-func (p *program) reach(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, reachPatience)
-	defer cancel()
+// awaitStore opens the store once the database answers and is migrated. It tries again for as long as the database is
+// unavailable, and gives up on any other error, or when ctx ends.
+func (p *program) awaitStore(ctx context.Context, db database) (*store.Store, error) {
 	var said time.Time
 	for {
-		err := store.Probe(ctx, url)
-		if !errors.Is(err, store.ErrUnavailable) {
-			return err
+		err := probe(ctx, db.url)
+		if err == nil {
+			var s *store.Store
+			if s, err = db.open(ctx, p.config.Secrets); err == nil {
+				return s, nil
+			}
+		}
+		if !errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil {
+			return nil, err
 		}
 		if time.Since(said) >= sayEvery {
 			said = time.Now()
@@ -105,9 +120,21 @@ func (p *program) reach(ctx context.Context, url string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return nil, ctx.Err()
 		case <-time.After(reachEvery):
 		}
+	}
+}
+
+// probe is store.Probe, but returns as soon as ctx ends, also when the network is silent.
+func probe(ctx context.Context, url string) error {
+	answer := make(chan error, 1)
+	go func() { answer <- store.Probe(ctx, url) }()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case err := <-answer:
+		return err
 	}
 }
 
@@ -137,25 +164,30 @@ func (p *program) withStore(ctx context.Context, work func(*store.Store, *keyrin
 	return db.work(ctx, p.config.Secrets, work)
 }
 
-// work migrates the database, opens it with secrets from outside it if there are any, does the work, and stops what was
-// started here.
+// work opens the store, does the work, and stops what was started here.
 func (d database) work(ctx context.Context, secrets secretLines, work func(*store.Store, *keyring.Keyring) error) (err error) {
 	defer func() { err = firstOf(err, d.stop()) }()
-	if _, err := d.migrate(ctx); err != nil {
-		return err
-	}
-	s, err := store.Open(ctx, d.url)
-	if err != nil && d.owner != "" && !d.embedded && !errors.Is(err, store.ErrUnavailable) {
-		return fmt.Errorf("%w; DATABASE_URL must name the database of MIGRATE_DATABASE_URL", err)
-	}
+	s, err := d.open(ctx, secrets)
 	if err != nil {
 		return err
 	}
 	defer func() { err = firstOf(err, s.Close()) }()
-	if len(secrets) > 0 {
+	return work(s, keyring.New(s))
+}
+
+// open migrates the database and opens it, with secrets from outside it if there are any.
+func (d database) open(ctx context.Context, secrets secretLines) (*store.Store, error) {
+	if _, err := d.migrate(ctx); err != nil {
+		return nil, err
+	}
+	s, err := store.Open(ctx, d.url)
+	if err != nil && d.owner != "" && !d.embedded && !errors.Is(err, store.ErrUnavailable) {
+		return nil, fmt.Errorf("%w; DATABASE_URL must name the database of MIGRATE_DATABASE_URL", err)
+	}
+	if err == nil && len(secrets) > 0 {
 		s.UseSecrets(secrets)
 	}
-	return work(s, keyring.New(s))
+	return s, err
 }
 
 // migrate brings the schema up to date and returns how many migrations that took.

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,67 +46,70 @@ func (p *program) serveCommand() *cli.Command {
 	}
 }
 
-// serve starts everything in order and stops it in reverse. The port comes first: where it is taken, nothing else is
-// begun.
-func (p *program) serve(ctx context.Context, fill bool) error {
+// serve starts everything in order and stops it in reverse. The ports come first: where one is taken, nothing else is begun;
+// and they answer at once, 503 until the database is there.
+func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	listener, err := listen(ctx, "ADDR", p.config.Addr)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = listener.Close() }() // the HTTP server closes it too
-	var metrics net.Listener
+	base := p.config.baseURL(listener.Addr().String())
+	options := handlers.Options{
+		BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, HSTSSubdomains: p.config.HSTSSubdomains, TrustedProxies: p.config.TrustedProxies,
+		RateLimit: int(p.config.RateLimit), MetricsApart: p.config.MetricsAddr != "", Log: p.log,
+	}
+	front := startWeb(p.log, listener, p.closeWhenStopping(handlers.Starting(options)))
+	defer front.close()
+	var metrics *web
 	if p.config.MetricsAddr != "" {
-		if metrics, err = listen(ctx, "METRICS_ADDR", p.config.MetricsAddr); err != nil {
+		listener, err := listen(ctx, "METRICS_ADDR", p.config.MetricsAddr)
+		if err != nil {
 			return err
 		}
-		defer func() { _ = metrics.Close() }()
+		metrics = startWeb(p.log, listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, handlers.ErrStarting.Error(), http.StatusServiceUnavailable)
+		}))
+		defer metrics.close()
 	}
 	collectLess()
-	db, err := p.startDatabase(ctx)
+	db, s, err := p.startStore(ctx)
 	if err != nil {
 		return err
 	}
-	return db.work(ctx, p.config.Secrets, func(s *store.Store, ring *keyring.Keyring) error {
-		base := p.config.baseURL(listener.Addr().String())
-		if p.config.BaseURL == nil {
-			p.log.Warn("BASE_URL is not set: links for set-up and invitations, and the examples, lead to where this server listens", "address", base.String())
-		}
-		if err := p.warnOfBypass(ctx, s); err != nil {
-			return err
-		}
-		if err := p.welcome(ctx, s, ring, base, fill); err != nil {
-			return err
-		}
-		if err := p.announceSecret(ctx, s); err != nil {
-			return err
-		}
-		running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
-			jobs.Job{Name: "usage", Every: sweepEvery, Do: func(ctx context.Context) error { return s.CompactUsage(ctx, int(p.config.UsageRetention)) }},
-			jobs.Job{Name: "secrets", Every: time.Minute, Do: s.CheckSecrets},
-			jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey},
-			jobs.Job{Name: "unused keys", Every: time.Hour, Do: ring.DisableUnused})
-		defer running.Stop()
-		verifier, stop := startVerifier(ctx, s, p.log)
-		defer stop()
-		handler := handlers.New(handlers.Options{
-			Keyring: ring, Verifier: verifier, Cookies: s.Cookies(), Secrets: s.Secrets("form tokens"), Ready: p.ready(s),
-			Pools: s.Pools, MetricsApart: metrics != nil, BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, HSTSSubdomains: p.config.HSTSSubdomains, TrustedProxies: p.config.TrustedProxies,
-			RateLimit: int(p.config.RateLimit), Log: p.log,
-		})
-		if metrics != nil {
-			paths := http.NewServeMux()
-			paths.Handle("GET /metrics", handler.Metrics)
-			apart := newServer(p.log, paths)
-			go func() {
-				if err := apart.Serve(metrics); !errors.Is(err, http.ErrServerClosed) {
-					p.log.Error("the metrics are not served any more", "error", err)
-				}
-			}()
-			defer func() { _ = apart.Close() }()
-		}
-		defer p.flushSecurityEvents(ctx, ring)
-		return p.answer(ctx, newServer(p.log, handler), listener, base, db.ended())
-	})
+	defer func() { err = firstOf(err, db.stop()) }()
+	defer func() { err = firstOf(err, s.Close()) }()
+	ring := keyring.New(s)
+	if p.config.BaseURL == nil {
+		p.log.Warn("BASE_URL is not set: links for set-up and invitations, and the examples, lead to where this server listens", "address", base.String())
+	}
+	if err := p.warnOfBypass(ctx, s); err != nil {
+		return err
+	}
+	if err := p.welcome(ctx, s, ring, base, fill); err != nil {
+		return err
+	}
+	if err := p.announceSecret(ctx, s); err != nil {
+		return err
+	}
+	running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
+		jobs.Job{Name: "usage", Every: sweepEvery, Do: func(ctx context.Context) error { return s.CompactUsage(ctx, int(p.config.UsageRetention)) }},
+		jobs.Job{Name: "secrets", Every: time.Minute, Do: s.CheckSecrets},
+		jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey},
+		jobs.Job{Name: "unused keys", Every: time.Hour, Do: ring.DisableUnused})
+	defer running.Stop()
+	verifier, stop := startVerifier(ctx, s, p.log)
+	defer stop()
+	options.Keyring, options.Verifier, options.Cookies, options.Secrets = ring, verifier, s.Cookies(), s.Secrets("form tokens")
+	options.Ready, options.Pools = p.ready(s), s.Pools
+	handler := handlers.New(options)
+	if metrics != nil {
+		paths := http.NewServeMux()
+		paths.Handle("GET /metrics", handler.Metrics)
+		metrics.use(paths)
+	}
+	front.use(p.closeWhenStopping(handler))
+	defer p.flushSecurityEvents(ctx, ring)
+	return p.answer(ctx, front, base, db.ended())
 }
 
 // warnOfBypass tells the operator when the server's own database account could get past what guards the audit log.
@@ -157,10 +161,20 @@ func (p *program) flushSecurityEvents(ctx context.Context, ring *keyring.Keyring
 	}
 }
 
-// newServer bounds what a slow or hostile client can hold on to.
-func newServer(log *slog.Logger, handler http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           handler,
+// web is an HTTP server on a port. Its handler can be replaced while it serves.
+type web struct {
+	*http.Server
+	address net.Addr
+	handler atomic.Pointer[http.Handler]
+	failed  chan error // what ended it, unless Shutdown or Close did
+}
+
+// startWeb serves on the listener, within bounds for what a slow or hostile client can hold on to.
+func startWeb(log *slog.Logger, listener net.Listener, first http.Handler) *web {
+	w := &web{address: listener.Addr(), failed: make(chan error, 1)}
+	w.use(first)
+	w.Server = &http.Server{
+		Handler:           http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.handler.Load()).ServeHTTP(rw, r) }),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      15 * time.Second,
@@ -168,7 +182,19 @@ func newServer(log *slog.Logger, handler http.Handler) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+	go func() {
+		if err := w.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("the server no longer accepts connections", "address", w.address.String(), "error", err)
+			w.failed <- err
+		}
+	}()
+	return w
 }
+
+// use replaces the handler for the requests that begin from now on.
+func (w *web) use(handler http.Handler) { w.handler.Store(&handler) }
+
+func (w *web) close() { _ = w.Close() }
 
 // ready reports whether a load balancer may send requests here: the database answers, and the server is not stopping.
 func (p *program) ready(s *store.Store) func(context.Context) error {
@@ -193,18 +219,15 @@ func (p *program) closeWhenStopping(next http.Handler) http.Handler {
 
 // answer serves until ctx ends or the database does. When ctx ends it fails /readyz at once, keeps accepting requests for
 // SHUTDOWN_DELAY so that load balancers notice, and then waits for the requests in flight.
-func (p *program) answer(ctx context.Context, server *http.Server, listener net.Listener, base *url.URL, databaseEnded <-chan struct{}) error {
-	server.Handler = p.closeWhenStopping(server.Handler)
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+func (p *program) answer(ctx context.Context, server *web, base *url.URL, databaseEnded <-chan struct{}) error {
 	if p.announce != nil {
-		p.announce.Info("listening", "address", listener.Addr().String(), "url", base.String())
+		p.announce.Info("listening", "address", server.address.String(), "url", base.String())
 	} else {
-		fmt.Fprintf(p.stdout, "Moonlatch listens on %s: open %s\n", listener.Addr(), base)
+		fmt.Fprintf(p.stdout, "Moonlatch listens on %s: open %s\n", server.address, base)
 	}
 	var why error
 	select {
-	case err := <-failed:
+	case err := <-server.failed:
 		return fmt.Errorf("the server stopped: %w", err)
 	case <-databaseEnded:
 		why = errors.New("the embedded PostgreSQL ended by itself")

@@ -68,17 +68,117 @@ func TestATakenPortIsOneLine(t *testing.T) {
 	moonlatch(t, []string{"ADDR=192.0.2.1:80", "DATA_DIR=" + dir}, "", "serve").expect(t, exitFailed, "ADDR")
 }
 
-func TestServeWaitsForADatabaseThatStartsBesideIt(t *testing.T) {
-	patience := reachPatience
-	reachPatience = 1500 * time.Millisecond
-	defer func() { reachPatience = patience }()
-	o := moonlatch(t, append([]string{"ADDR=127.0.0.1:0"}, nowhere...), "", "serve")
-	lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
-	if o.code != exitFailed || len(lines) != 2 || !strings.Contains(lines[0], "waiting for the database") || !strings.Contains(lines[1], "does not answer") {
-		t.Errorf("exit %d, %q", o.code, o.stderr)
+// free returns an address that nothing listens on.
+func free(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if strings.Contains(o.stderr, "hunter2") {
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// startWithout runs serve on a database that is away, and waits until its port opens.
+func startWithout(t *testing.T, env ...string) *server {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &server{address: free(t), stop: cancel, ended: make(chan int, 1)}
+	go func() {
+		s.ended <- run(ctx, []string{"moonlatch", "serve"}, strings.NewReader(""), &s.stdout, &s.stderr, append(env, "ADDR="+s.address))
+	}()
+	t.Cleanup(func() { s.wait(t) })
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", s.address); err == nil {
+			_ = conn.Close()
+			return s
+		}
+		if len(s.ended) > 0 || time.Now().After(deadline) {
+			t.Fatalf("the port does not open: %s", s.stderr.String())
+		}
+	}
+}
+
+func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
+	for name, away := range map[string]func(*storetest.Cable){"refuses": (*storetest.Cable).Cut, "is silent": (*storetest.Cable).Silence} {
+		t.Run(name, func(t *testing.T) {
+			cable, address := storetest.Lay(t, storetest.Empty(t))
+			away(cable)
+			metrics := &server{address: free(t)}
+			s := startWithout(t, "DATABASE_URL="+address, "METRICS_ADDR="+metrics.address, "SHUTDOWN_DELAY=0s")
+			for path, want := range map[string]struct {
+				status int
+				says   string
+			}{
+				"/healthz":         {200, "ok"},
+				"/readyz":          {503, "starting"},
+				"/":                {503, "<html"},
+				"/sign-in":         {503, "<html"},
+				"/v1/api-keys":     {503, `"code":"unavailable"`},
+				"/v1/forward-auth": {503, `"code":"unavailable"`},
+			} {
+				if status, said := s.get(t, path); status != want.status || !strings.Contains(said, want.says) {
+					t.Errorf("%s answers %d %s", path, status, said)
+				}
+			}
+			if status, said := metrics.get(t, "/metrics"); status != http.StatusServiceUnavailable {
+				t.Errorf("the metrics' address answers %d %s", status, said)
+			}
+			if s.stdout.String() != "" {
+				t.Errorf("it says %s", s.stdout.String())
+			}
+			cable.Mend()
+			for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+				if status, _ := s.get(t, "/readyz"); status == http.StatusOK {
+					break
+				}
+				if len(s.ended) > 0 || time.Now().After(deadline) {
+					t.Fatalf("it does not get ready: %s", s.stderr.String())
+				}
+			}
+			for path, want := range map[string]int{"/healthz": 200, "/sign-in": 200, "/v1/api-keys": 401, "/v1/forward-auth": 401} {
+				if status, said := s.get(t, path); status != want {
+					t.Errorf("with the database, %s answers %d %s", path, status, said)
+				}
+			}
+			if status, said := metrics.get(t, "/metrics"); status != http.StatusOK {
+				t.Errorf("with the database, the metrics' address answers %d %s", status, said)
+			}
+			if code := s.wait(t); code != exitDone || !strings.Contains(s.stderr.String(), "waiting for the database") {
+				t.Errorf("exit %d: %s", code, s.stderr.String())
+			}
+		})
+	}
+}
+
+func TestServeStopsWhileItWaitsForTheDatabase(t *testing.T) {
+	s := startWithout(t, append([]string{"SHUTDOWN_DELAY=10m"}, nowhere...)...)
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(s.stderr.String(), "waiting for the database"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not say that it waits")
+		}
+	}
+	if code := s.wait(t); code != exitDone {
+		t.Errorf("exit %d: %s", code, s.stderr.String())
+	}
+	if strings.Contains(s.stderr.String(), "hunter2") {
 		t.Error("it repeats the password")
+	}
+}
+
+func TestServeDoesNotWaitForADatabaseThatIsMisconfigured(t *testing.T) {
+	u, err := url.Parse(storetest.URL(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing, guess := *u, *u
+	missing.Path = "/there_is_none"
+	guess.User = url.UserPassword(u.User.Username(), "hunter2")
+	for says, address := range map[string]string{"there is no such database": missing.String(), "refuses the password": guess.String()} {
+		o := moonlatch(t, []string{"ADDR=127.0.0.1:0", "DATABASE_URL=" + address}, "", "serve")
+		if o.code != exitFailed || !strings.Contains(o.stderr, "moonlatch: "+says) && !strings.Contains(o.stderr, "moonlatch: the database "+says) || strings.Contains(o.stderr, "hunter2") {
+			t.Errorf("exit %d: %s", o.code, o.stderr)
+		}
 	}
 }
 
@@ -115,14 +215,14 @@ func TestStoppingLetsRequestsFinish(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	log := slog.New(slog.DiscardHandler)
-	slow := newServer(log, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	slow := startWeb(log, listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		stop()
 		time.Sleep(200 * time.Millisecond)
 		_, _ = io.WriteString(w, "whole")
 	}))
 	ended := make(chan error, 1)
 	p := &program{stdout: io.Discard, log: log}
-	go func() { ended <- p.answer(ctx, slow, listener, &url.URL{}, nil) }()
+	go func() { ended <- p.answer(ctx, slow, &url.URL{}, nil) }()
 	if status, body := (&server{address: listener.Addr().String()}).get(t, "/"); status != http.StatusOK || body != "whole" {
 		t.Errorf("%d %q", status, body)
 	}

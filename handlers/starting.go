@@ -1,0 +1,31 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// ErrStarting is the answer to every request until the database is there.
+var ErrStarting = errors.New("the server is starting")
+
+// Starting returns what answers before there is a database: 200 at /healthz, the static files, and 503 everywhere else, in
+// the form that the caller expects. Of the options it reads BaseURL, BaseURLUnset, HSTSSubdomains, TrustedProxies and Log.
+func Starting(o Options) http.Handler {
+	h := &handler{
+		ready: func(context.Context) error { return ErrStarting }, now: time.Now, baseURL: o.BaseURL, noBase: o.BaseURLUnset,
+		hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
+	}
+	h.doors = h.makeDoors()
+	h.doors.people, h.doors.programs = h.doors.machines, h.doors.machines // what stands behind theirs asks the database
+	e := h.newEcho(o.TrustedProxies)
+	for path, answer := range map[string]echo.HandlerFunc{"/healthz": h.healthy, "/readyz": h.isReady} {
+		e.GET(path, answer)
+		e.HEAD(path, answer)
+	}
+	e.RouteNotFound("/*", func(echo.Context) error { return ErrStarting })
+	return e
+}
