@@ -153,7 +153,7 @@ func TestInvitingOnThePage(t *testing.T) {
 	}
 	other := storetest.Organisation(t, s.store)
 	taken := owner.invited(other.Support.Email, "member")
-	if got := s.visitor().post(taken, form); got.status != http.StatusConflict || !strings.Contains(got.body, "has an account already") || !strings.Contains(got.body, "ask whoever invited you") || !strings.Contains(got.body, `href="/sign-in"`) {
+	if got := s.visitor().post(taken, form); got.status != http.StatusConflict || !strings.Contains(got.body, "has an account already") || !strings.Contains(got.body, "ask the person who invited you") || !strings.Contains(got.body, `href="/sign-in"`) {
 		t.Errorf("an address with an account elsewhere: %d %s", got.status, got.body)
 	}
 	// Whoever is signed in is told, and leaves that session behind.

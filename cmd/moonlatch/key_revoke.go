@@ -16,7 +16,7 @@ import (
 func (p *program) keyRevokeCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "revoke",
-		Usage: "revoke a key for good, whoever owns it; every replica refuses it within a second",
+		Usage: "revoke any owner’s key for good; every replica refuses it within a second",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "key-stdin", Usage: "read the leaked key, one line, from standard input"},
 			&cli.StringFlag{Name: "id", Usage: "the key's `ID`"},
