@@ -203,12 +203,13 @@ func (r Role) May(a Action) bool {
 	return r == Operator || slices.Contains(allowed[a].roles, r)
 }
 
-// AtMost returns the weaker of two roles of members.
+// AtMost returns the weaker of two roles of members; "", which allows nothing, if one of them is no member's role.
 func (r Role) AtMost(limit Role) Role {
-	if slices.Index(Roles, limit) > slices.Index(Roles, r) { // the strongest comes first
-		return limit
+	own, most := slices.Index(Roles, r), slices.Index(Roles, limit)
+	if own < 0 || most < 0 {
+		return ""
 	}
-	return r
+	return Roles[max(own, most)] // the strongest comes first
 }
 
 // Includes reports whether the role allows every action that the other one does.
@@ -305,8 +306,11 @@ func (a Actor) MayGrant(scopes []string) bool {
 }
 
 // MayEntrust says whether the actor may give a key with these scopes to an owner of this role. A key acts with its
-// owner's role, so whoever knows it would gain what the actor may not do.
+// owner's role, so whoever knows it would gain what the actor may not do. It reports false for a role that no member has.
 func (a Actor) MayEntrust(scopes []string, to Role) bool {
+	if !slices.Contains(Roles, to) {
+		return false
+	}
 	for action, rule := range allowed {
 		if apikey.Covers(scopes, rule.scope) && to.May(action) && !a.May(action) {
 			return false

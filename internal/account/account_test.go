@@ -122,9 +122,28 @@ func TestTransferRaisesNobody(t *testing.T) {
 		{Actor{Role: Operator}, []string{"*"}, Owner, true},
 		{Actor{Role: Admin, KeyID: "k", Scopes: []string{WriteScope}}, []string{WriteScope}, Owner, true},
 		{Actor{Role: Admin, KeyID: "k", Scopes: []string{WriteScope}}, []string{ReadScope}, Admin, false},
+		{Actor{Role: Owner}, []string{"read:chat"}, "", false}, // a role that was not read
+		{Actor{Role: Operator}, nil, "superuser", false},
 	} {
 		if got := c.by.MayEntrust(c.scopes, c.to); got != c.may {
 			t.Errorf("an %s may give a key with %v to an %s: %t", c.by.Role, c.scopes, c.to, got)
+		}
+	}
+}
+
+func TestAtMostIsTheWeakerRoleOrNone(t *testing.T) {
+	for strong, r := range Roles {
+		for _, weak := range Roles[strong:] {
+			if got, back := r.AtMost(weak), weak.AtMost(r); got != weak || back != weak {
+				t.Errorf("of %s and %s the weaker is %q, or %q", r, weak, got, back)
+			}
+		}
+		for _, unknown := range []Role{"", Operator, "superuser", "Owner"} {
+			for _, got := range []Role{r.AtMost(unknown), unknown.AtMost(r), unknown.AtMost(unknown)} {
+				if got != "" || got.May(SignIn) {
+					t.Errorf("%s and %q make %q", r, unknown, got)
+				}
+			}
 		}
 	}
 }
