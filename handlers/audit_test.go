@@ -440,8 +440,6 @@ func TestAnExportThatFailsHalfWayIsNoWholeOne(t *testing.T) {
 			}
 		}
 	}
-	s.log.Lock()
-	defer s.log.Unlock()
 	if log := s.log.String(); strings.Count(log, "export cut short") != 2 {
 		t.Errorf("the log does not say so: %s", log)
 	}

@@ -185,17 +185,12 @@ func TestProbesAndFilesAreLoggedAtDebugUnlessTheyFail(t *testing.T) {
 	v := s.visitor()
 	level := func(path string, status int) string {
 		t.Helper()
-		read := func() string {
-			log.Lock()
-			defer log.Unlock()
-			return log.String()
-		}
-		before := len(read())
+		before := len(log.String())
 		if got := v.get(path); got.status != status {
 			t.Errorf("%s: %d, want %d", path, got.status, status)
 		}
 		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) { // the line may come after the answer
-			for line := range strings.Lines(read()[before:]) {
+			for line := range strings.Lines(log.String()[before:]) {
 				if strings.Contains(line, "msg=request ") {
 					_, rest, _ := strings.Cut(line, "level=")
 					level, _, _ := strings.Cut(rest, " ")

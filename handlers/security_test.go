@@ -214,8 +214,6 @@ func TestTraceEchoesNothing(t *testing.T) {
 func TestAnOriginForgesNoLogLine(t *testing.T) {
 	s := newSite(t)
 	s.visitor().send(http.MethodPost, views.SignInPath, url.Values{}, map[string]string{"Origin": `https://x" level=ERROR msg="forged`, "Sec-Fetch-Site": "cross-site"})
-	s.log.Lock()
-	defer s.log.Unlock()
 	logged := s.log.String()
 	if !strings.Contains(logged, `origin="https://x\" level=ERROR msg=\"forged"`) || strings.Contains(logged, `msg="forged"`) {
 		t.Errorf("the log: %s", logged)
@@ -275,8 +273,6 @@ func TestEveryPageLeadsToSignOut(t *testing.T) {
 func TestAnUnexpectedErrorIsLoggedAndNotShown(t *testing.T) {
 	s := newSiteWith(t, func(o *Options) { o.Ready = func(context.Context) error { panic("SELECT secret FROM installation") } })
 	got := s.visitor().get("/readyz")
-	s.log.Lock()
-	defer s.log.Unlock()
 	id := got.header.Get("X-Request-Id")
 	if got.status != http.StatusInternalServerError || strings.Contains(got.body, "secret") || strings.Contains(got.body, "goroutine") || id == "" {
 		t.Errorf("%d, request %q: %s", got.status, id, got.body)

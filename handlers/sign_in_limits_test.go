@@ -200,8 +200,6 @@ func TestRefusedOriginIsNamedOnThePageAndInTheLog(t *testing.T) {
 	if got := admin.send(http.MethodPost, "/account/name", url.Values{}, map[string]string{"Sec-Fetch-Site": ""}); !strings.Contains(got.body, "didn’t say") {
 		t.Errorf("without an origin: %d", got.status)
 	}
-	s.log.Lock()
-	defer s.log.Unlock()
 	for line := range strings.Lines(s.log.String()) {
 		if strings.Contains(line, "cross-origin request refused") {
 			for _, said := range []string{"origin=https://keys.elsewhere.test", "host=127.0.0.1", "base_url=http://localhost", "route=/sign-in"} {
