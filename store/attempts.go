@@ -79,7 +79,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		"setup_links":      `expires_at <= $1`,
 		"signing_keys":     retired,
 		"sessions":         `expires_at <= $1::timestamptz - interval '30 days'`,
-		"email_changes":    `expires_at <= $1`,
+		"email_changes":    `expires_at <= least($1::timestamptz, now())`,
 		"invitations":      `expires_at <= $1::timestamptz - interval '30 days'`,
 		"usage_flushes":    `at <= $1::timestamptz - interval '24 hours'`,
 		"issue_requests":   `created_at <= $1::timestamptz - interval '24 hours'`,
