@@ -75,13 +75,16 @@ func (tx *Tx) UpdateMember(p account.Person) error {
 }
 
 // EraseMember gives a removed member another address and no name, and deletes their sessions; ErrNotFound for anybody else.
-func (tx *Tx) EraseMember(id, email string) error {
+// It returns the ids of those sessions that had neither ended nor expired: removing a member does not end idle ones.
+func (tx *Tx) EraseMember(id, email string) ([]string, error) {
 	if err := oneRow(tx.db.ExecContext(tx.ctx, `UPDATE members SET email = $3, name = '', password_hash = ''
 		WHERE org_id = $1 AND id = $2 AND status = 'removed'`, tx.actor.OrgID, id, email)); err != nil {
-		return err
+		return nil, err
 	}
-	_, err := tx.db.ExecContext(tx.ctx, `DELETE FROM sessions WHERE org_id = $1 AND member_id = $2`, tx.actor.OrgID, id)
-	return tidy(err)
+	var open []string
+	err := tx.db.SelectContext(tx.ctx, &open, `WITH gone AS (DELETE FROM sessions WHERE org_id = $1 AND member_id = $2 RETURNING id, ended_at, expires_at)
+		SELECT id FROM gone WHERE ended_at IS NULL AND expires_at > least($3::timestamptz, now()) ORDER BY id`, tx.actor.OrgID, id, tx.now)
+	return open, tidy(err)
 }
 
 // HoldOwner returns ErrForbidden unless the actor is an active owner, and lets them stay one until the transaction ends.

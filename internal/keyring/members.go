@@ -406,7 +406,12 @@ func (r *Keyring) Erase(ctx context.Context, email string) ([]string, error) {
 	for _, member := range removed {
 		member.Email = "erased-" + member.ID[24:] + "@erased.invalid"
 		err := r.store.Mutate(ctx, Operator(member.OrgID), account.EraseMember, func(tx *store.Tx) ([]audit.Change, error) {
-			return []audit.Change{{Subject: memberSubject(member)}}, tx.EraseMember(member.ID, member.Email)
+			open, err := tx.EraseMember(member.ID, member.Email)
+			changes := []audit.Change{{Subject: memberSubject(member)}}
+			for _, id := range open {
+				changes = append(changes, sessionEnded(tx, id, member.Email))
+			}
+			return changes, err
 		})
 		if err != nil {
 			return out, err

@@ -630,6 +630,37 @@ func TestSigningSomebodyOutEndsEverySession(t *testing.T) {
 	}
 }
 
+// TestAMemberWithAnIdleSessionIsErased: the session is too old to be used, and is erased before it expires.
+func TestAMemberWithAnIdleSessionIsErased(t *testing.T) {
+	h := newHouse(t)
+	now, leaver := time.Now(), h.org.Admin
+	h.at(now.Add(-9 * time.Hour))
+	idle, err := h.SignIn(t.Context(), program, leaver.Email, storetest.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.at(now)
+	open, err := h.SignIn(t.Context(), program, leaver.Email, storetest.Password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, keyring.MemberEdit{Status: account.Removed}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Erase(t.Context(), leaver.Email); err != nil {
+		t.Fatal(err)
+	}
+	for name, id := range map[string]string{"idle": idle.ID, "open": open.ID} { // each ends once
+		if ended := h.actionsOn(id)["session.ended"]; ended != 1 {
+			t.Errorf("the log says %d times that the %s session ended", ended, name)
+		}
+	}
+	var left int
+	if err := h.db.QueryRow(`SELECT count(*) FROM sessions WHERE member_id = $1`, leaver.MemberID).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d sessions are left, %v", left, err)
+	}
+}
+
 // TestAnErasedMemberIsFoundInTheAuditLogAlone reads the whole database after somebody was removed, and again after they were erased.
 func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
 	h := newHouse(t)
