@@ -113,8 +113,8 @@ func (e SecurityEvent) about() string {
 	switch e.Detail {
 	case "":
 		return ""
-	case string(account.Suspended), string(account.Removed):
-		return "The password was right; the account is " + e.Detail
+	case string(account.Suspended):
+		return "The password was right; the account is suspended"
 	}
 	if words, known := refusedWords[account.Action(e.Detail)]; known {
 		return words
