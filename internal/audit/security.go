@@ -7,7 +7,7 @@ const (
 	SignInFailed      = "sign_in.failed"       // a wrong password for a member's account, or a right one of a suspended member
 	SignInLocked      = "sign_in.locked"       // the last failure before attempts at an account are refused
 	SignInLimited     = "sign_in.limited"      // as many successful sign-ins of a member as are allowed for now
-	PasswordFailed    = "password.failed"      // a wrong current password by a member who is signed in
+	PasswordFailed    = "password.failed"      // a wrong current password by a signed-in member who changes it
 	PermissionRefused = "permission.refused"   // an action that the caller's role or key does not allow
 	OriginRefused     = "cross_origin.refused" // a form that another site made a member's browser send
 )

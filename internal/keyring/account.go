@@ -75,11 +75,11 @@ func (r *Keyring) ChangePassword(ctx context.Context, actor account.Actor, curre
 	return count, err
 }
 
-// confirm returns the actor's credentials if this is their password; ErrCredentials, *LockedError. Its attempts are counted
-// apart from those to sign in: whoever locks the account from outside does not keep its owner from changing the password.
+// confirm returns the credentials of a signed-in actor if this is their password; ErrCredentials, *LockedError. Its attempts
+// are counted apart from all others: failures from outside do not keep a member from changing the password.
 func (r *Keyring) confirm(ctx context.Context, actor account.Actor, password string) (store.Credentials, error) {
 	subject := confirmSubject(actor.MemberID)
-	if _, err := r.countAttempts(ctx, []attemptLimit{{subject, confirmationsPerActor, attemptWindow}}); err != nil {
+	if _, err := r.countAttempts(ctx, []attemptLimit{{subject, confirmationsPerActor, attemptWindow, false}}); err != nil {
 		return store.Credentials{}, err
 	}
 	member, err := r.store.CredentialsByEmail(ctx, actor.Email)

@@ -128,7 +128,7 @@ func (r *Keyring) EmailChangeFor(ctx context.Context, token string) (EmailChange
 }
 
 // ConfirmEmail gives a member the address of a link, uses the link up, ends their sessions and signs them in. Their password
-// is asked for, and attempts are counted. Invitations to the address are void. Keys and history stay with the member. Errors:
+// is asked for under the limits of signing in, which their attempts to sign in fall under too. Invitations to the address are void. Keys and history stay with the member. Errors:
 // ErrEmailChange, input.Problems (password), *LockedError, ErrHasAccount.
 func (r *Keyring) ConfirmEmail(ctx context.Context, from Visitor, token, password string) (Session, error) {
 	waiting, err := r.EmailChangeFor(ctx, token)
@@ -137,12 +137,14 @@ func (r *Keyring) ConfirmEmail(ctx context.Context, from Visitor, token, passwor
 	}
 	who := waiting.Member
 	actor := account.Actor{OrgID: who.OrgID, MemberID: who.ID, Email: who.Email, Name: who.Name, Role: who.Role, Address: from.Address, UserAgent: from.UserAgent}
-	member, err := r.confirm(ctx, actor, password)
-	if errors.Is(err, ErrCredentials) {
-		err = input.Problems{"password": wrongPassword}
-	}
-	if err != nil {
+	member, err := r.authenticate(ctx, from, who.Email, password)
+	switch {
+	case errors.Is(err, ErrCredentials):
+		return Session{}, input.Problems{"password": wrongPassword}
+	case err != nil:
 		return Session{}, err
+	case member.ID != who.ID: // they got another address meanwhile, and another member theirs
+		return Session{}, ErrEmailChange
 	}
 	err = r.store.Mutate(ctx, actor, account.ChangeEmail, func(tx *store.Tx) ([]audit.Change, error) {
 		used, err := tx.UseEmailChange(sha256.Sum256([]byte(token)))

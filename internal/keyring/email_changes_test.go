@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store/storetest"
@@ -219,20 +220,57 @@ func TestAnAddressIsConfirmedOnceWhateverComesAtOnce(t *testing.T) {
 	}
 }
 
-func TestPasswordsAtALinkAreCounted(t *testing.T) {
+// TestGuessesAtALinkFallUnderTheLimitsOfSigningIn guesses from many networks, over days, and beside the sign-in page.
+func TestGuessesAtALinkFallUnderTheLimitsOfSigningIn(t *testing.T) {
 	h := newHouse(t)
-	h.at(time.Now())
-	token := h.startEmail(h.org.Admin, "new@example.com")
-	var locked *keyring.LockedError
-	for range 200 {
-		if err := h.confirmEmail(token, "not the password of it"); errors.As(err, &locked) {
-			break
+	now := time.Now()
+	h.at(now)
+	admin := h.org.Admin
+	token := h.startEmail(admin, "new@example.com")
+	guess := func(n int) bool {
+		t.Helper()
+		_, err := h.ConfirmEmail(t.Context(), visitorAt(n), token, wrong)
+		if !isLocked(err) && input.ProblemsIn(err)["password"] == "" {
+			t.Fatal(err)
+		}
+		return !isLocked(err)
+	}
+	evaluated := 0
+	for range 30 {
+		if guess(0) {
+			evaluated++
 		}
 	}
-	if locked == nil {
-		t.Fatal("200 passwords were looked at")
+	if evaluated != 10 {
+		t.Errorf("%d guesses of one network were evaluated", evaluated)
 	}
-	if err := h.confirmEmail(token, storetest.Password); !errors.As(err, &locked) {
+	if kinds := kindsOf(h.securityEvents(audit.SecurityFilter{})); kinds[audit.SignInFailed] != 10 || kinds[audit.SignInLocked] != 1 {
+		t.Errorf("the events are %v", kinds)
+	}
+	for n := range 200 {
+		h.at(now.Add(time.Duration(n) * 6 * time.Minute)) // 20 hours
+		if guess(n + 1) {
+			evaluated++
+		}
+	}
+	if evaluated != 100 {
+		t.Errorf("%d guesses were evaluated in a day", evaluated)
+	}
+	if _, err := h.ConfirmEmail(t.Context(), program, token, storetest.Password); !isLocked(err) {
 		t.Errorf("the password, while it is locked: %v", err)
 	}
+	if _, err := h.SignIn(t.Context(), visitorAt(500), admin.Email, wrong); !isLocked(err) {
+		t.Errorf("the same day's guesses at signing in: %v", err)
+	}
+	if _, err := h.ChangePassword(t.Context(), admin, storetest.Password, another); err != nil {
+		t.Errorf("the member's own change of the password: %v", err)
+	}
+}
+
+func kindsOf(events []audit.SecurityEvent) map[string]int {
+	kinds := map[string]int{}
+	for _, e := range events {
+		kinds[e.Kind] += e.Count
+	}
+	return kinds
 }

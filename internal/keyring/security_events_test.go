@@ -99,6 +99,22 @@ func TestAsManySignInsAsAreAllowedAreRecorded(t *testing.T) {
 	}
 }
 
+// TestALimitedNetworkLocksNoAccount has one network reach its own limit with the failures at many accounts.
+func TestALimitedNetworkLocksNoAccount(t *testing.T) {
+	h := newHouse(t)
+	h.at(h.Now())
+	for n := range 99 {
+		h.failsToSignIn("192.0.2.1", fmt.Sprintf("unknown-%d@example.com", n), wrong)
+	}
+	h.failsToSignIn("192.0.2.1", h.org.Owner.Email, wrong)
+	if _, err := h.SignIn(t.Context(), keyring.Visitor{Address: "192.0.2.1"}, h.org.Owner.Email, wrong); !isLocked(err) {
+		t.Fatal(err)
+	}
+	if kinds := kindsOf(h.securityEvents(audit.SecurityFilter{})); kinds[audit.SignInFailed] != 1 || kinds[audit.SignInLocked] != 0 {
+		t.Errorf("the events are %v", kinds)
+	}
+}
+
 func TestUnknownAddressesAreInNoEventAndNoLog(t *testing.T) {
 	h := newHouse(t)
 	log := h.logged()

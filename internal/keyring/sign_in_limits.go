@@ -40,23 +40,24 @@ type attemptLimit struct {
 	subject string
 	most    int
 	window  time.Duration
+	shared  bool // by several accounts: reaching it locks none of them
 }
 
 // attemptLimits are the limits that an attempt falls under, the strictest first. A device that signed in to the account
 // before has its own, so that failures of others do not keep it out. An email of "" is nobody's account.
 func (r *Keyring) attemptLimits(from Visitor, email string) []attemptLimit {
-	network := attemptLimit{AddressSubject(from.Address), attemptsPerAddress, attemptWindow}
+	network := attemptLimit{AddressSubject(from.Address), attemptsPerAddress, attemptWindow, true}
 	if email == "" {
 		return []attemptLimit{network}
 	}
 	account := accountSubject(email)
 	if device := r.devices.known(from.Devices, email, r.Now()); device != "" {
 		source := account + " on " + device
-		return []attemptLimit{{source, attemptsPerSource, attemptWindow}, {source + " a day", attemptsPerSourceDay, dayWindow}}
+		return []attemptLimit{{source, attemptsPerSource, attemptWindow, false}, {source + " a day", attemptsPerSourceDay, dayWindow, false}}
 	}
 	source := account + " from " + AddressSubject(from.Address)
-	return []attemptLimit{{source, attemptsPerSource, attemptWindow}, {source + " a day", attemptsPerSourceDay, dayWindow}, network,
-		{account, attemptsPerAccount, dayWindow}}
+	return []attemptLimit{{source, attemptsPerSource, attemptWindow, false}, {source + " a day", attemptsPerSourceDay, dayWindow, false}, network,
+		{account, attemptsPerAccount, dayWindow, false}}
 }
 
 // authenticate returns whose e-mail and password these are.
@@ -85,7 +86,7 @@ func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, passwor
 	if err := r.forgiveAttempts(ctx, email, limits); err != nil {
 		return store.Credentials{}, err
 	}
-	last, err = r.countAttempts(ctx, []attemptLimit{{"sign-ins of " + member.ID, signInsPerMember, attemptWindow}})
+	last, err = r.countAttempts(ctx, []attemptLimit{{"sign-ins of " + member.ID, signInsPerMember, attemptWindow, false}})
 	if last {
 		r.RecordSecurityEvent(audit.SecurityEvent{OrgID: member.OrgID, Kind: audit.SignInLimited, MemberID: member.ID, Address: from.Address})
 	}
@@ -111,7 +112,7 @@ func (r *Keyring) signInFailed(from Visitor, member store.Credentials, matches, 
 
 // countAttempts counts before it judges, so that of attempts at once on several replicas no more than the limit are
 // evaluated. What is over a limit is refused without a write, and does not count for the limits after it. last says that the
-// next attempt will be refused.
+// next attempt at the account will be refused.
 func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) (last bool, err error) {
 	subjects := make([]string, len(limits))
 	for i, limit := range limits {
@@ -134,7 +135,7 @@ func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) (las
 		if count > limit.most {
 			return false, &LockedError{until}
 		}
-		last = last || count == limit.most
+		last = last || count == limit.most && !limit.shared
 	}
 	return last, nil
 }
@@ -144,7 +145,7 @@ func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) (las
 func (r *Keyring) forgiveAttempts(ctx context.Context, email string, limits []attemptLimit) error {
 	subjects := []string{accountSubject(email)}
 	for _, limit := range limits {
-		if limit.most == attemptsPerAddress && limit.window == attemptWindow {
+		if limit.shared {
 			if err := r.store.UncountAttempt(ctx, limit.subject); err != nil {
 				return err
 			}
