@@ -88,10 +88,10 @@ func TestServingAccountRefusesToStartWhileMigrationsArePending(t *testing.T) {
 func TestTwoAddressesOfOneDatabase(t *testing.T) {
 	t.Parallel()
 	empty := storetest.Empty(t)
-	moonlatch(t, []string{"MIGRATE_DATABASE_URL=" + empty}, "", "migrate").expect(t, exitUsage, "MIGRATE_DATABASE_URL: needs DATABASE_URL")
+	moonlatch(t, []string{"MIGRATE_DATABASE_URL=" + empty}, "", "migrate").expect(t, exitConfig, "MIGRATE_DATABASE_URL: needs DATABASE_URL")
 	moonlatch(t, []string{"DATABASE_URL=" + storetest.Serving(empty), "MIGRATE_DATABASE_URL=" + storetest.Owner(storetest.URL(t))}, "", "audit", "verify").
 		expect(t, exitFailed, "DATABASE_URL must name the database of MIGRATE_DATABASE_URL")
-	if o := moonlatch(t, []string{"DATABASE_URL=" + empty, "MIGRATE_DATABASE_URL=mysql://u:hunter2@h/d"}, "", "migrate").expect(t, exitUsage, "MIGRATE_DATABASE_URL: must be a postgres:// address"); strings.Contains(o.stderr, "hunter2") {
+	if o := moonlatch(t, []string{"DATABASE_URL=" + empty, "MIGRATE_DATABASE_URL=mysql://u:hunter2@h/d"}, "", "migrate").expect(t, exitConfig, "MIGRATE_DATABASE_URL: must be a postgres:// address"); strings.Contains(o.stderr, "hunter2") {
 		t.Error(o.stderr)
 	}
 }

@@ -69,23 +69,23 @@ var parsers = map[reflect.Type]env.ParserFunc{
 func readConfig(environment []string) (config, error) {
 	c, err := env.ParseAsWithOptions[config](env.Options{Environment: env.ToMap(environment), FuncMap: parsers})
 	if err == nil && c.HSTSSubdomains && (c.BaseURL == nil || c.BaseURL.Scheme != "https") {
-		return c, misused("HSTS_INCLUDE_SUBDOMAINS: needs a BASE_URL that begins with https://")
+		return c, configError{errors.New("HSTS_INCLUDE_SUBDOMAINS: needs a BASE_URL that begins with https://")}
 	}
 	if err == nil && c.MigrateURL != "" && c.DatabaseURL == "" {
-		return c, misused("MIGRATE_DATABASE_URL: needs DATABASE_URL, the same database as the account that serves")
+		return c, configError{errors.New("MIGRATE_DATABASE_URL: needs DATABASE_URL, the same database as the account that serves")}
 	}
 	if err == nil {
 		return c, nil
 	}
 	var all env.AggregateError
 	if !errors.As(err, &all) {
-		return c, usageError{err}
+		return c, configError{err}
 	}
 	var said []string
 	for _, err := range all.Errors {
 		said = append(said, variableError(err))
 	}
-	return c, usageError{errors.New(strings.Join(said, "; "))}
+	return c, configError{errors.New(strings.Join(said, "; "))}
 }
 
 func variableError(err error) string {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -179,7 +180,8 @@ func TestSettingsFileHoldsEveryVariable(t *testing.T) {
 func TestUnitIsHardened(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(readText(t, packaging+"moonlatch.service"), "\n")
-	for _, setting := range []string{"User=moonlatch", "StateDirectory=moonlatch", "KillMode=mixed", "EnvironmentFile=-/etc/moonlatch/moonlatch.env"} {
+	for _, setting := range []string{"User=moonlatch", "StateDirectory=moonlatch", "KillMode=mixed", "EnvironmentFile=-/etc/moonlatch/moonlatch.env",
+		"Restart=on-failure", fmt.Sprintf("RestartPreventExitStatus=%d", exitConfig)} {
 		if !slices.Contains(lines, setting) {
 			t.Errorf("the unit lacks %s", setting)
 		}

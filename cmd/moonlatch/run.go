@@ -20,14 +20,20 @@ import (
 // What the program answers the shell with.
 const (
 	exitDone   = 0
-	exitFailed = 1 // something went wrong
-	exitUsage  = 2 // whoever called it, or its configuration, is mistaken
+	exitFailed = 1  // something went wrong
+	exitUsage  = 2  // the arguments are mistaken; a crash of the program exits with 2 as well
+	exitConfig = 78 // the configuration is mistaken: EX_CONFIG of sysexits.h, which the systemd unit doesn't restart after
 )
 
-// usageError is a mistake in the arguments or the configuration.
+// usageError is a mistake in the arguments.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
+
+// configError is a mistake in the configuration.
+type configError struct{ error }
+
+func (e configError) Unwrap() error { return e.error }
 
 func misused(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
@@ -49,7 +55,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	} else {
 		fmt.Fprintln(stderr, "moonlatch: "+oneLine(err))
 	}
-	if errors.As(err, &usageError{}) || input.ProblemsIn(err) != nil {
+	switch {
+	case errors.As(err, &configError{}):
+		return exitConfig
+	case errors.As(err, &usageError{}) || input.ProblemsIn(err) != nil:
 		return exitUsage
 	}
 	return exitFailed

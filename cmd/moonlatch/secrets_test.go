@@ -51,7 +51,7 @@ func TestASecretFileIsReadOrRefusedInOneSentence(t *testing.T) {
 		"is not text":        secretFile(t, 0o600, "\xff\xfe"+firstSecret),
 		"is larger than 64 ": secretFile(t, 0o600, strings.Repeat("# nothing\n", 7000)),
 	} {
-		o := moonlatch(t, []string{"MOONLATCH_SECRET_FILE=" + path, "DATA_DIR=" + t.TempDir()}, "", "migrate").expect(t, exitUsage, want)
+		o := moonlatch(t, []string{"MOONLATCH_SECRET_FILE=" + path, "DATA_DIR=" + t.TempDir()}, "", "migrate").expect(t, exitConfig, want)
 		if !strings.Contains(o.stderr, "MOONLATCH_SECRET_FILE: ") || strings.Contains(o.stderr, firstSecret) || strings.Contains(o.stderr, "correct") {
 			t.Errorf("%s: %s", want, o.stderr)
 		}

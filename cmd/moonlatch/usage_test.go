@@ -33,7 +33,7 @@ func TestAMistakeInTheArgumentsIsOneLineAndExit2(t *testing.T) {
 	}
 }
 
-func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
+func TestWrongConfigurationIsOneLineAndExit78(t *testing.T) {
 	for variable, says := range map[string]string{
 		"ADDR=8080":                                        "ADDR: ",
 		"ADDR=127.0.0.1:http":                              "ADDR: ",
@@ -61,7 +61,7 @@ func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
 		"DATABASE_URL=postgres://u:hunter2@h/x?sslmode=on": "DATABASE_URL: ",
 	} {
 		t.Run(variable, func(t *testing.T) {
-			o := moonlatch(t, []string{variable}, "", "serve").expect(t, exitUsage, says)
+			o := moonlatch(t, []string{variable}, "", "serve").expect(t, exitConfig, says)
 			if strings.Contains(o.stderr, "hunter2") {
 				t.Errorf("it repeats the password: %q", o.stderr)
 			}
@@ -70,7 +70,7 @@ func TestWrongConfigurationIsOneLineAndExit2(t *testing.T) {
 }
 
 func TestEveryMistakeInTheConfigurationIsNamedAtOnce(t *testing.T) {
-	moonlatch(t, []string{"ADDR=x", "LOG_LEVEL=loud"}, "", "migrate").expect(t, exitUsage, "ADDR: ").expect(t, exitUsage, "LOG_LEVEL: ")
+	moonlatch(t, []string{"ADDR=x", "LOG_LEVEL=loud"}, "", "migrate").expect(t, exitConfig, "ADDR: ").expect(t, exitConfig, "LOG_LEVEL: ")
 }
 
 func TestConfigurationIsRead(t *testing.T) {
