@@ -78,10 +78,25 @@ var closeConnection = []string{"close"}
 
 // closeUnlessReceived makes net/http close the connection of a request that has a body after its answer, unless the body has
 // been received by then. Otherwise net/http would wait for that body before it answers.
-func closeUnlessReceived(c echo.Context) {
-	if c.Request().ContentLength != 0 {
-		c.Response().Header()["Connection"] = closeConnection
+func closeUnlessReceived(header http.Header, r *http.Request) {
+	if r.ContentLength != 0 && len(header["Connection"]) == 0 { // else the connection closes in any case
+		header["Connection"] = closeConnection
 	}
+}
+
+// stayOpen takes back what closeUnlessReceived did, and leaves what others said of the connection: a server that stops closes each.
+func stayOpen(header http.Header) {
+	if said := header["Connection"]; len(said) > 0 && &said[0] == &closeConnection[0] {
+		delete(header, "Connection")
+	}
+}
+
+// ignoreBodies answers requests by a handler that reads no body, without waiting for the one that a request declares.
+func ignoreBodies(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		closeUnlessReceived(w.Header(), r)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // receive reads a request's body, of maxBody bytes at most, while the request's time limit stands still: a slow client is no
@@ -104,7 +119,7 @@ func receive(c echo.Context) ([]byte, error) {
 		}
 	}
 	if body.err == nil {
-		delete(c.Response().Header(), "Connection")
+		stayOpen(c.Response().Header())
 		r.ContentLength = int64(len(body.all)) // which a chunked one did not say
 	}
 	body.Reader.Reset(body.all)

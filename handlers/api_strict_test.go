@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"slices"
@@ -235,6 +236,28 @@ const (
 	declaredLength  = "Content-Length: 77"
 	declaredChunked = "Transfer-Encoding: chunked"
 )
+
+// TestMetricsServedAloneDoNotWaitForABody declares a body and never sends it, to the server at METRICS_ADDR.
+func TestMetricsServedAloneDoNotWaitForABody(t *testing.T) {
+	t.Parallel()
+	answers := map[string]int{"GET /metrics": http.StatusOK, "POST /metrics": http.StatusMethodNotAllowed, "GET /elsewhere": http.StatusNotFound}
+	page := metricsAlone(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	for request, want := range answers {
+		for _, side := range []struct {
+			handler http.Handler
+			want    int
+		}{{page, want}, {StartingMetrics(), http.StatusServiceUnavailable}} {
+			alone := &site{t: t, Server: httptest.NewServer(side.handler)}
+			for _, declared := range []string{declaredLength, declaredChunked} {
+				if got := alone.declaring(t, request, declared); got.StatusCode != side.want {
+					t.Errorf("%s with %s: %d, not %d", request, declared, got.StatusCode, side.want)
+				}
+			}
+			alone.CloseClientConnections()
+			alone.Close()
+		}
+	}
+}
 
 // TestAnAnswerDoesNotWaitForABodyThatNobodyReads declares a body and never sends it: to every operation of the document with a
 // credential and without one, to methods and addresses that are none, and to pages.

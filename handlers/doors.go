@@ -62,7 +62,7 @@ func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
 		case forPrograms(path):
 			door = h.doors.programs
 		}
-		closeUnlessReceived(c)
+		closeUnlessReceived(c.Response().Header(), c.Request())
 		inside := next
 		for i := len(door) - 1; i >= 0; i-- {
 			inside = door[i](inside)

@@ -68,6 +68,20 @@ type Server struct {
 	Metrics http.Handler
 }
 
+// StartingMetrics answers 503 where the metrics are served alone, until the database is there.
+func StartingMetrics() http.Handler {
+	return ignoreBodies(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, ErrStarting.Error(), http.StatusServiceUnavailable)
+	}))
+}
+
+// metricsAlone serves the metrics and nothing else.
+func metricsAlone(metrics http.Handler) http.Handler {
+	paths := http.NewServeMux()
+	paths.Handle("GET "+metricsPath, metrics)
+	return ignoreBodies(paths)
+}
+
 // New returns the whole server.
 func New(o Options) Server {
 	h := &handler{
@@ -100,7 +114,7 @@ func New(o Options) Server {
 			e.Add(r.method, r.path, handle)
 		}
 	}
-	return Server{e, h.metrics}
+	return Server{e, metricsAlone(h.metrics)}
 }
 
 // newEcho returns the router with what every request passes, and with the static files.

@@ -66,9 +66,7 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 		if err != nil {
 			return err
 		}
-		metrics = startWeb(p.log, listener, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, handlers.ErrStarting.Error(), http.StatusServiceUnavailable)
-		}))
+		metrics = startWeb(p.log, listener, handlers.StartingMetrics())
 		defer metrics.close()
 	}
 	collectLess()
@@ -103,9 +101,7 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	options.Ready, options.Pools = p.ready(s), s.Pools
 	handler := handlers.New(options)
 	if metrics != nil {
-		paths := http.NewServeMux()
-		paths.Handle("GET /metrics", handler.Metrics)
-		metrics.use(paths)
+		metrics.use(handler.Metrics)
 	}
 	front.use(p.closeWhenStopping(handler))
 	defer p.flushSecurityEvents(ctx, ring)

@@ -270,6 +270,15 @@ func TestAServerToldToStopIsNotReadyAndStillAnswers(t *testing.T) {
 			t.Fatal("/readyz never answered 503")
 		}
 	}
+	for path, body := range map[string]string{"/v1/api-keys/verify": `{"key": "pk_live_x"}`, "/v1/auth/login": `{"email": "ada@acme.example", "password": "not the password"}`} {
+		response, err := http.Post("http://"+s.address+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = response.Body.Close(); response.StatusCode == http.StatusServiceUnavailable || !response.Close {
+			t.Errorf("while it stops, POST %s answers %d, and closes its connection: %t", path, response.StatusCode, response.Close)
+		}
+	}
 	if got, _ := s.get(t, "/sign-in"); got != http.StatusOK && got != http.StatusSeeOther {
 		t.Errorf("while it stops, a page answers %d", got)
 	}
