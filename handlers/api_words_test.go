@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"net/http"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/input"
 )
 
@@ -55,7 +57,17 @@ func TestProgramsReadNoWordsOfPages(t *testing.T) {
 			t.Errorf("%d: %q says %q to programs", status, answer.message, found)
 		}
 	}
-	read := 0
+	for said, file := range programSentences(t) {
+		if found := pageWordsIn(said); len(found) > 0 {
+			t.Errorf("%s: %q says %q to programs", file, said, found)
+		}
+	}
+}
+
+// programSentences returns the sentences about fields, as programs read them, with the file that each is in.
+func programSentences(t *testing.T) map[string]string {
+	t.Helper()
+	said := map[string]string{}
 	for _, pattern := range []string{"../internal/input/*.go", "../internal/apikey/*.go", "../internal/account/*.go", "../internal/keyring/*.go", "api*.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
@@ -75,20 +87,77 @@ func TestProgramsReadNoWordsOfPages(t *testing.T) {
 					return true
 				}
 				text, err := strconv.Unquote(literal.Value)
-				if err != nil || !regexp.MustCompile(`^[A-Z“"%].*[.?]$`).MatchString(text) {
-					return true
-				}
-				read++
-				said := inProgramWords(input.Problems{"": text})[""]
-				if found := pageWordsIn(said); len(found) > 0 {
-					t.Errorf("%s: %q says %q to programs", file, said, found)
+				if err == nil && regexp.MustCompile(`^[A-Z“"%].*[.?]$`).MatchString(text) {
+					said[inProgramWords(input.Problems{"": text})[""]] = file
 				}
 				return true
 			})
 		}
 	}
-	if read < 100 {
-		t.Errorf("only %d sentences were read", read)
+	if len(said) < 100 {
+		t.Errorf("only %d sentences were read", len(said))
+	}
+	return said
+}
+
+// TestErrorExamplesAreWhatTheAPISends compares each example of an error in openapi.yaml with the errors of the code: its
+// status, its code, and its sentences.
+func TestErrorExamplesAreWhatTheAPISends(t *testing.T) {
+	said := programSentences(t)
+	sends := func(status int, message string) bool {
+		for _, m := range meanings {
+			if m.message == message {
+				return m.status == status
+			}
+		}
+		for s, answer := range answers {
+			if answer.message == message {
+				return s == status
+			}
+		}
+		for _, action := range account.Actions() {
+			if lacking(action).message == message {
+				return status == http.StatusForbidden
+			}
+		}
+		return said[message] != ""
+	}
+	examples := 0
+	for path, item := range openAPIDocument().Paths.Map() {
+		for method, operation := range item.Operations() {
+			for of, response := range operation.Responses.Map() {
+				status, err := strconv.Atoi(of)
+				content := response.Value.Content.Get("application/json")
+				if err != nil || content == nil || content.Schema.Ref != "#/components/schemas/Error" {
+					continue
+				}
+				text, err := json.Marshal(content.Example)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var example Error
+				if err := json.Unmarshal(text, &example); err != nil || example.Error.Message == "" || len(content.Examples) > 0 {
+					t.Errorf("%s %s %d: an error has one example, not %s (%v)", method, path, status, text, err)
+					continue
+				}
+				examples++
+				e := example.Error
+				if e.Code != answers[status].code && !(status == http.StatusConflict && e.Code == "idempotency_conflict") || !sends(status, e.Message) {
+					t.Errorf("%s %s %d: the API does not send %q with %q", method, path, status, e.Code, e.Message)
+				}
+				if e.Details == nil {
+					continue
+				}
+				for field, sentence := range e.Details.Fields {
+					if said[sentence] == "" {
+						t.Errorf("%s %s %d: of the field %s the API does not say %q", method, path, status, field, sentence)
+					}
+				}
+			}
+		}
+	}
+	if examples < 200 {
+		t.Errorf("only %d examples were read", examples)
 	}
 }
 
