@@ -246,3 +246,19 @@ func TestSecurityEventsAreExported(t *testing.T) {
 	}
 	c.call(get, "/v1/security-events/export?format=xml", nil).expect(t, "another format", 400, "validation_failed")
 }
+
+// TestExportsOfPagesTakeTheSameQueries: a page's form also sends the fields that are empty, and a slip of a filter's name must
+// not export everything.
+func TestExportsOfPagesTakeTheSameQueries(t *testing.T) {
+	s := newSite(t)
+	owner := s.as(s.org.Owner)
+	for _, export := range []struct{ path, format, filter string }{
+		{exportKeysPath, "?", "q"}, {exportKeyOwnersPath, "?", "q"}, {exportAuditPath, "?format=csv&", "actor"}, {exportSecurityPath, "?format=csv&", "member"},
+	} {
+		for query, want := range map[string]int{"": 200, export.filter + "=": 200, export.filter + "s=": 400, export.filter + "=&" + export.filter + "=": 400} {
+			if got := owner.get(export.path + export.format + query); got.status != want {
+				t.Errorf("%s with %q: %d, not %d", export.path, query, got.status, want)
+			}
+		}
+	}
+}
