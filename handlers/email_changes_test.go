@@ -49,8 +49,12 @@ func TestAnEmailIsChangedOnThePages(t *testing.T) {
 	if got := guest.post(link[1], url.Values{"password": {"not the password of it"}}); got.status != http.StatusUnprocessableEntity || strings.Contains(got.body, "not the password of it") {
 		t.Errorf("a wrong password: %d", got.status)
 	}
-	if got := guest.post(link[1], url.Values{"password": {storetest.Password}}); got.status != http.StatusSeeOther || got.location != "/account" {
-		t.Fatalf("confirming: %d %s", got.status, got.body)
+	confirmed := guest.post(link[1], url.Values{"password": {storetest.Password}})
+	if confirmed.status != http.StatusSeeOther || confirmed.location != "/account" {
+		t.Fatalf("confirming: %d %s", confirmed.status, confirmed.body)
+	}
+	if set := strings.Join(confirmed.header["Set-Cookie"], "\n"); strings.Contains(set, "moonlatch-device") {
+		t.Errorf("confirming replaces the marks of the accounts that signed in with the browser: %s", set)
 	}
 	if got := guest.get("/account"); got.status != 200 || !strings.Contains(got.body, "new@example.com") || !strings.Contains(got.body, "Email changed.") {
 		t.Errorf("afterwards: %d", got.status)

@@ -114,6 +114,9 @@ func (h *handler) signIn(c echo.Context) error {
 	case err != nil:
 		return err
 	}
+	if err := h.knowDevice(c, session.Email); err != nil {
+		return err
+	}
 	if err := h.carry(c, session); err != nil {
 		return err
 	}
@@ -124,10 +127,8 @@ func sayRetry(c echo.Context, after time.Duration) {
 	c.Response().Header().Set("Retry-After", fmt.Sprint(int(after.Seconds())+1))
 }
 
-// carry puts a new session into the browser's cookie, under a new token, ends the one that was there, and makes the browser
-// a known device of the account.
+// carry puts a new session into the browser's cookie, under a new token, and ends the one that was there.
 func (h *handler) carry(c echo.Context, session keyring.Session) error {
-	h.knowDevice(c, session.Email)
 	ctx := c.Request().Context()
 	if before := actorOf(c); before.SessionID != "" {
 		if err := h.keyring.EndSession(ctx, before, before.SessionID); err != nil && !errors.Is(err, keyring.ErrNotFound) {

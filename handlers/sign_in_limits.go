@@ -107,10 +107,16 @@ func (h *handler) deviceCookie() string {
 	return "moonlatch-device"
 }
 
-// knowDevice gives the browser the device cookie of an account that it has just signed in to.
-func (h *handler) knowDevice(c echo.Context, email string) {
-	c.SetCookie(&http.Cookie{Name: h.deviceCookie(), Value: h.keyring.DeviceCookie(h.devicesOf(c), email), Path: views.SignInPath,
+// knowDevice gives the browser the device cookie of an account that it has just signed in to. Only the sign-in page may: a
+// request elsewhere comes without the cookie, and its answer would replace the marks of other accounts.
+func (h *handler) knowDevice(c echo.Context, email string) error {
+	cookie, err := h.keyring.DeviceCookie(c.Request().Context(), h.devicesOf(c), email)
+	if err != nil {
+		return err
+	}
+	c.SetCookie(&http.Cookie{Name: h.deviceCookie(), Value: cookie, Path: views.SignInPath,
 		MaxAge: int(keyring.DeviceLifetime.Seconds()), HttpOnly: true, Secure: h.secure(), SameSite: http.SameSiteStrictMode})
+	return nil
 }
 
 func (h *handler) devicesOf(c echo.Context) string {

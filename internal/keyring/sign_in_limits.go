@@ -22,7 +22,7 @@ const (
 
 	attemptsPerSource     = 10  // at one account from one network, or from one known device, in attemptWindow
 	attemptsPerSourceDay  = 20  // the same in dayWindow: one network can't fill the account's own limit
-	attemptsPerAccount    = 100 // at one account from all unknown devices, in dayWindow (NIST SP 800-63B-4, 3.2.2)
+	attemptsPerAccount    = 100 // at one account from all unknown devices, or from all known ones, in dayWindow (NIST SP 800-63B-4, 3.2.2)
 	attemptsPerAddress    = 100 // from one network at all accounts, in attemptWindow; an office shares one
 	signInsPerMember      = 150 // that succeed, in attemptWindow: each writes an audit event
 	confirmationsPerActor = 10  // of the current password by somebody who is signed in, in attemptWindow
@@ -44,16 +44,17 @@ type attemptLimit struct {
 }
 
 // attemptLimits are the limits that an attempt falls under, the strictest first. A device that signed in to the account
-// before has its own, so that failures of others do not keep it out. An email of "" is nobody's account.
-func (r *Keyring) attemptLimits(from Visitor, email string) []attemptLimit {
+// with its present password has its own, so that failures of unknown devices do not keep it out. An email of "" is no account.
+func (r *Keyring) attemptLimits(from Visitor, email, passwordHash string) []attemptLimit {
 	network := attemptLimit{AddressSubject(from.Address), attemptsPerAddress, attemptWindow, true}
 	if email == "" {
 		return []attemptLimit{network}
 	}
 	account := accountSubject(email)
-	if device := r.devices.known(from.Devices, email, r.Now()); device != "" {
+	if device := r.devices.known(from.Devices, deviceAccount(email, passwordHash), r.Now()); device != "" {
 		source := account + " on " + device
-		return []attemptLimit{{source, attemptsPerSource, attemptWindow, false}, {source + " a day", attemptsPerSourceDay, dayWindow, false}}
+		return []attemptLimit{{source, attemptsPerSource, attemptWindow, false}, {source + " a day", attemptsPerSourceDay, dayWindow, false},
+			{knownDevicesSubject(email), attemptsPerAccount, dayWindow, false}}
 	}
 	source := account + " from " + AddressSubject(from.Address)
 	return []attemptLimit{{source, attemptsPerSource, attemptWindow, false}, {source + " a day", attemptsPerSourceDay, dayWindow, false}, network,
@@ -66,13 +67,13 @@ func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, passwor
 	if problem != nil {
 		email = ""
 	}
-	limits := r.attemptLimits(from, email)
-	last, err := r.countAttempts(ctx, limits)
-	if err != nil {
-		return store.Credentials{}, err
-	}
 	member, err := r.store.CredentialsByEmail(ctx, email)
 	if err != nil && !errors.Is(err, ErrNotFound) {
+		return store.Credentials{}, err
+	}
+	limits := r.attemptLimits(from, email, member.PasswordHash)
+	last, err := r.countAttempts(ctx, limits)
+	if err != nil {
 		return store.Credentials{}, err
 	}
 	matches, err := r.passwords.matches(ctx, password, member.PasswordHash)
@@ -143,7 +144,7 @@ func (r *Keyring) countAttempts(ctx context.Context, limits []attemptLimit) (las
 // forgiveAttempts ends the counts of failures in a row after a success. Of a network's count it takes this attempt alone:
 // others share it.
 func (r *Keyring) forgiveAttempts(ctx context.Context, email string, limits []attemptLimit) error {
-	subjects := []string{accountSubject(email)}
+	subjects := []string{accountSubject(email), knownDevicesSubject(email)}
 	for _, limit := range limits {
 		if limit.shared {
 			if err := r.store.UncountAttempt(ctx, limit.subject); err != nil {
@@ -171,3 +172,6 @@ func accountSubject(email string) string {
 	sum := sha256.Sum256([]byte(email))
 	return "account " + hex.EncodeToString(sum[:])
 }
+
+// knownDevicesSubject names all known devices of an account together.
+func knownDevicesSubject(email string) string { return accountSubject(email) + " on known devices" }

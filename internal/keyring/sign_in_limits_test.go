@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
@@ -32,6 +33,16 @@ func (h house) fail(email string, networks int) (evaluated int) {
 	return evaluated
 }
 
+// device returns the cookie of a browser that signs in to an account.
+func (h house) device(cookie, email string) string {
+	h.t.Helper()
+	cookie, err := h.DeviceCookie(h.t.Context(), cookie, email)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return cookie
+}
+
 func isLocked(err error) bool {
 	var locked *keyring.LockedError
 	return errors.As(err, &locked)
@@ -52,7 +63,7 @@ func TestOneHundredFailuresInARowLockUnknownDevicesAlone(t *testing.T) {
 	now := h.Now()
 	h.at(now)
 	email := h.org.Owner.Email
-	known := keyring.Visitor{Address: "198.51.0.1", Devices: h.DeviceCookie("", email)} // an attacker's network, too
+	known := keyring.Visitor{Address: "198.51.0.1", Devices: h.device("", email)} // an attacker's network, too
 	if n := h.fail(email, 130); n != 100 {
 		t.Errorf("%d of 130 were evaluated", n)
 	}
@@ -128,7 +139,7 @@ func TestGuessesAreCountedAcrossReplicasAndRestarts(t *testing.T) {
 func TestOperatorsResetLiftsEveryLimitOfTheAccount(t *testing.T) {
 	h := newHouse(t)
 	email := h.org.Owner.Email
-	known := keyring.Visitor{Address: "198.51.0.1", Devices: h.DeviceCookie("", email)}
+	known := keyring.Visitor{Address: "198.51.0.1", Devices: h.device("", email)}
 	for range 11 {
 		_, _ = h.SignIn(t.Context(), visitorAt(1), email, wrong)
 		_, _ = h.SignIn(t.Context(), known, email, wrong)
@@ -169,9 +180,9 @@ func TestDeviceCookieHoldsForItsAccountAndTimeAlone(t *testing.T) {
 	h := newHouse(t)
 	now := h.Now()
 	owner, admin := h.org.Owner.Email, h.org.Admin.Email
-	both := h.DeviceCookie(h.DeviceCookie("", owner), admin)
+	both := h.device(h.device("", owner), admin)
 	for range 4 {
-		both = h.DeviceCookie(both, admin) // the same account again
+		both = h.device(both, admin) // the same account again
 	}
 	if n := strings.Count(both, "~"); n != 1 {
 		t.Errorf("two accounts make %d marks", n+1)
@@ -181,9 +192,9 @@ func TestDeviceCookieHoldsForItsAccountAndTimeAlone(t *testing.T) {
 		after  time.Duration
 		known  bool
 	}{
-		"its own": {h.DeviceCookie("", owner), 0, true}, "one of two": {both, 0, true}, "another's": {h.DeviceCookie("", admin), 0, false},
-		"late": {h.DeviceCookie("", owner), keyring.DeviceLifetime, false}, "none": {"", 0, false}, "forged": {"AAAA.99999999999!AAAA", 0, false},
-		"longer": {strings.Replace(h.DeviceCookie("", owner), ".1", ".9", 1), 0, false}, "buried": {strings.Repeat("x~", 4) + h.DeviceCookie("", owner), 0, false},
+		"its own": {h.device("", owner), 0, true}, "one of two": {both, 0, true}, "another's": {h.device("", admin), 0, false},
+		"late": {h.device("", owner), keyring.DeviceLifetime, false}, "none": {"", 0, false}, "forged": {"AAAA.99999999999!AAAA", 0, false},
+		"longer": {strings.Replace(h.device("", owner), ".1", ".9", 1), 0, false}, "buried": {strings.Repeat("x~", 4) + h.device("", owner), 0, false},
 	} {
 		h.at(now)
 		if err := h.store.ForgetAttempts(t.Context(), keyring.AddressSubject("198.51.0.1")); err != nil {
@@ -204,5 +215,69 @@ func TestDeviceCookieHoldsForItsAccountAndTimeAlone(t *testing.T) {
 		if _, err := h.db.Exec(`UPDATE members SET password_hash = (SELECT password_hash FROM members WHERE email = $2) WHERE email = $1`, owner, admin); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestANewPasswordEndsTheMarksOfDevices: a browser that knows an earlier password guesses as an unknown one.
+func TestANewPasswordEndsTheMarksOfDevices(t *testing.T) {
+	for name, change := range map[string]func(h house, who account.Actor) error{
+		"by the member": func(h house, who account.Actor) error {
+			_, err := h.ChangePassword(h.t.Context(), who, storetest.Password, another)
+			return err
+		},
+		"by the operator": func(h house, who account.Actor) error {
+			_, err := h.SetPassword(h.t.Context(), who.Email, another)
+			return err
+		},
+	} {
+		h := newHouse(t)
+		h.at(h.Now())
+		who := h.org.Owner
+		before := keyring.Visitor{Address: "203.0.113.9", Devices: h.device("", who.Email)}
+		if err := change(h, who); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		after := keyring.Visitor{Address: "203.0.113.9", Devices: h.device(before.Devices, who.Email)}
+		if n := h.fail(who.Email, 110); n != 100 {
+			t.Fatalf("%s: %d guesses were evaluated", name, n)
+		}
+		if _, err := h.SignIn(t.Context(), before, who.Email, another); !isLocked(err) {
+			t.Errorf("%s: a browser of the earlier password: %v", name, err)
+		}
+		if _, err := h.SignIn(t.Context(), after, who.Email, another); err != nil {
+			t.Errorf("%s: a browser of the new one: %v", name, err)
+		}
+	}
+}
+
+func TestKnownDevicesOfAnAccountGuessOneHundredTimesADayTogether(t *testing.T) {
+	h := newHouse(t)
+	now := h.Now()
+	h.at(now)
+	email := h.org.Owner.Email
+	evaluated := 0
+	guess := func(devices string) {
+		t.Helper()
+		_, err := h.SignIn(t.Context(), keyring.Visitor{Address: "203.0.113.9", Devices: devices}, email, wrong)
+		if errors.Is(err, keyring.ErrCredentials) {
+			evaluated++
+		} else if !isLocked(err) {
+			t.Fatal(err)
+		}
+	}
+	for range 12 {
+		device := h.device("", email)
+		for range 12 {
+			guess(device)
+		}
+	}
+	if evaluated != 100 {
+		t.Errorf("%d guesses were evaluated", evaluated)
+	}
+	if _, err := h.SignIn(t.Context(), keyring.Visitor{Address: "203.0.113.9"}, email, storetest.Password); err != nil {
+		t.Errorf("an unknown device: %v", err)
+	}
+	if _, err := h.SignIn(t.Context(), keyring.Visitor{Devices: h.device("", email)}, email, storetest.Password); err != nil {
+		t.Errorf("a known one after a success: %v", err)
 	}
 }
