@@ -35,3 +35,17 @@ func (s *Store) Settings(ctx context.Context, pool string) (settings string, err
 
 // Grants are the serving account's privileges by table.
 var Grants = grants
+
+// TransactionsLeftByProbe counts the sessions that wait in an open transaction while the pool that was probed lives.
+func TransactionsLeftByProbe(ctx context.Context, databaseURL string) (left int, err error) {
+	db, err := connect(databaseURL, 0, maxConnections)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = db.Close() }()
+	if err := keepsSessions(ctx, db); err != nil {
+		return 0, err
+	}
+	err = db.GetContext(ctx, &left, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'idle in transaction'`)
+	return left, err
+}

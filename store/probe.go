@@ -95,6 +95,7 @@ func keepsSessions(ctx context.Context, db *sqlx.DB) error {
 		} else if err != nil {
 			return err
 		}
+		defer func() { _, _ = other.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") }() // the pool goes on being used
 		if err := compare(other); err != nil {
 			return err
 		}

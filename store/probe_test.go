@@ -83,3 +83,10 @@ func TestAnUnknownHostIsNoReasonToWait(t *testing.T) {
 		t.Errorf("a resolver that fails: %v", err)
 	}
 }
+
+// TestAProbeLeavesNoTransactionOpen looks at the pool that goes on being used: the migration runs on it.
+func TestAProbeLeavesNoTransactionOpen(t *testing.T) {
+	if left, err := store.TransactionsLeftByProbe(t.Context(), storetest.Empty(t)); err != nil || left != 0 {
+		t.Errorf("%d sessions wait in a transaction, %v", left, err)
+	}
+}
