@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 )
 
@@ -18,11 +19,6 @@ func TestAPlaintextGainsNoPower(t *testing.T) {
 		},
 		"an edit": func(s *site, id string) error {
 			_, err := s.keyring.EditKey(s.t.Context(), s.org.Owner, id, keyring.KeyEdit{OwnerID: &s.org.Owner.MemberID})
-			return err
-		},
-		"a suspension that transfers": func(s *site, _ string) error {
-			_, err := s.keyring.ChangeMember(s.t.Context(), s.org.Owner, s.org.Admin.MemberID,
-				keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys, Heir: s.org.Owner.MemberID})
 			return err
 		},
 		"a promotion": func(s *site, _ string) error {
@@ -84,11 +80,6 @@ func TestADemotedOwnersPlaintextGainsNoPower(t *testing.T) {
 			_, err := s.keyring.TransferKey(s.t.Context(), s.org.Owner, id, s.org.Owner.MemberID)
 			return err
 		},
-		"a suspension that transfers": func(s *site, _ string) error {
-			_, err := s.keyring.ChangeMember(s.t.Context(), s.org.Owner, s.org.Admin.MemberID,
-				keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys, Heir: s.org.Owner.MemberID})
-			return err
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -113,6 +104,68 @@ func TestADemotedOwnersPlaintextGainsNoPower(t *testing.T) {
 			if got := s.with(secret).call(get, "/v1/api-keys/"+key.ID, nil); got.text("roleLimit") != "admin" {
 				t.Error(got.body)
 			}
+		})
+	}
+}
+
+// TestALeaversPlaintextRegainsNoPower: the keys of somebody who left do nothing in Moonlatch's own API, and go on doing nothing
+// there for another owner until they are rotated.
+func TestALeaversPlaintextRegainsNoPower(t *testing.T) {
+	suspend, remove := keyring.MemberEdit{Status: account.Suspended, Keys: keyring.LeaveKeys}, keyring.MemberEdit{Status: account.Removed, Keys: keyring.LeaveKeys}
+	for name, c := range map[string]struct {
+		role  account.Role
+		leave keyring.MemberEdit
+		take  func(s *site, key apikey.Key) error // nil when leaving gave the keys away
+	}{
+		"suspended, then transferred": {account.Admin, suspend, func(s *site, key apikey.Key) error {
+			_, err := s.keyring.TransferKey(s.t.Context(), s.org.Owner, key.ID, s.org.Owner.MemberID)
+			return err
+		}},
+		"an owner removed, then edited": {account.Owner, remove, func(s *site, key apikey.Key) error {
+			_, err := s.keyring.EditKey(s.t.Context(), s.org.Owner, key.ID, keyring.KeyEdit{OwnerID: &s.org.Owner.MemberID})
+			return err
+		}},
+		"suspended, then all transferred": {account.Owner, suspend, func(s *site, key apikey.Key) error {
+			_, err := s.keyring.TransferAllKeys(s.t.Context(), s.org.Owner, key.OwnerID, s.org.Owner.MemberID)
+			return err
+		}},
+		"suspended with a transfer": {account.Admin, keyring.MemberEdit{Status: account.Suspended, Keys: keyring.TransferKeys}, nil},
+		"removed with a transfer":   {account.Owner, keyring.MemberEdit{Status: account.Removed, Keys: keyring.TransferKeys}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			change := func(edit keyring.MemberEdit) {
+				t.Helper()
+				if _, err := s.keyring.ChangeMember(t.Context(), s.org.Owner, s.org.Admin.MemberID, edit); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c.role != account.Admin {
+				change(keyring.MemberEdit{Role: c.role})
+			}
+			was := s.org.Admin
+			was.Role = c.role
+			key, secret := s.key(was, "read:api-keys", "write:api-keys")
+			leave := c.leave
+			if leave.Keys == keyring.TransferKeys {
+				leave.Heir = s.org.Owner.MemberID
+			}
+			change(leave)
+			if c.take != nil {
+				s.with(secret).call(post, "/v1/api-keys", object{"name": "left", "scopes": []string{"read:api-keys"}}).expect(t, "of who has left", 403, "forbidden")
+				if err := c.take(s, key); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.with(secret).call(post, "/v1/api-keys", object{"name": "regained", "scopes": []string{"read:api-keys"}}).expect(t, "for another owner", 403, "forbidden")
+			if got := s.with(secret).call(get, "/v1/forward-auth?scope=read:api-keys", nil); got.status != 200 {
+				t.Errorf("a gateway is told %d", got.status)
+			}
+			rotation, err := s.keyring.RotateKey(t.Context(), s.org.Owner, key.ID, 0, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.with(rotation.Plaintext.Reveal()).call(post, "/v1/api-keys", object{"name": "rotated", "scopes": []string{"read:api-keys"}}).expect(t, "the successor", 201, "")
 		})
 	}
 }

@@ -467,11 +467,11 @@ func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 }
 
 // limitFor is the role limit of a key k for an owner: that of before or, where the owner changes, the weaker of it and the
-// role of the owner before. Who knows the plaintext could do no more.
+// role of the owner before, who is no more than a member once suspended or removed. Who knows the plaintext could do no more.
 func limitFor(ownerID string) string {
 	const roles = `ARRAY['member', 'support', 'admin', 'owner']`
 	return `CASE WHEN k.owner_id = ` + ownerID + ` THEN k.role_limit ELSE (` + roles + `)[least(array_position(` + roles + `, k.role_limit),
-			array_position(` + roles + `, (SELECT role FROM members WHERE id = k.owner_id)))] END`
+			array_position(` + roles + `, (SELECT CASE WHEN status = 'active' THEN role ELSE 'member' END FROM members WHERE id = k.owner_id)))] END`
 }
 
 // UpdateKey stores what of a key may change, and counts its version up. A key that comes to be enabled begins to be idle

@@ -113,3 +113,14 @@ func (m OwnedKeys) heirs() []Option {
 func (m OwnedKeys) problems() fieldProblems {
 	return inOrder(m.Problems, [3]string{"ownerId", "o-owner", "New owner"})
 }
+
+// powerLost says what a key that was transferred from somebody who left can do in Moonlatch's own API (ADR 23).
+const powerLost = "In Moonlatch’s own API such a key can do nothing until it is rotated."
+
+// powerWords say what the keys can do in Moonlatch's own API once another owner has them.
+func (m OwnedKeys) powerWords() string {
+	if m.Owner.Status != account.Active {
+		return powerLost
+	}
+	return "In Moonlatch’s own API none can do more than before, until it is rotated."
+}

@@ -46,6 +46,16 @@ func (k Key) limitedFor(owner account.Role) string {
 	return lower(limit.Label())
 }
 
+// transferred is the key as it will be for another owner, whose power its plaintext does not gain (ADR 23).
+func (k Key) transferred() Key {
+	role := k.Owner.Role
+	if k.Owner.Status != account.Active {
+		role = account.Member
+	}
+	k.RoleLimit = string(account.Role(k.RoleLimit).AtMost(role))
+	return k
+}
+
 // endLabel names a key's effective end.
 func (k Key) endLabel(now time.Time) string {
 	switch {

@@ -259,7 +259,7 @@ func (m MemberForm) fateWords(choice string) (label, sentence string) {
 	k := m.Keys
 	switch choice {
 	case "transfer":
-		return "Transfer " + k.them(), "Requests go on being accepted. Somebody else looks after " + k.them() + ". In Moonlatch’s own API none can do more than before, until it is rotated."
+		return "Transfer " + k.them(), "Requests go on being accepted. Somebody else looks after " + k.them() + ". " + powerLost
 	case "disable":
 		return "Disable " + k.them(), "Requests are refused at once. " + ui.Plural(int(k.total()), "It", "They") + " can be enabled again."
 	case "revoke":

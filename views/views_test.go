@@ -32,10 +32,10 @@ func someKey(status apikey.Status) Key {
 	k := Key{
 		Key: apikey.Key{
 			ID: "0199c2a4-7b3e-7c10-9a4f-3fd1deadbeef", Name: hostile, Environment: apikey.Test, Prefix: "pk_test_7hG2kLm9Qx1A", Signature: "9fK2aQ",
-			Scopes: []string{"read:chat", "read:personas", hostile}, Stored: status, OwnerID: "m2", CreatedBy: "m1",
+			Scopes: []string{"read:chat", "read:personas", hostile}, Stored: status, OwnerID: "m2", CreatedBy: "m1", RoleLimit: string(account.Admin),
 			IPAllowlist: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32")}, CreatedAt: noon.AddDate(0, -1, 0), ExpiresAt: noon.AddDate(0, 2, 0),
 		},
-		Owner: account.Person{ID: "m2", Email: "tom@example.com", Name: hostile, Status: account.Suspended}, Creator: account.Person{Email: "ines@example.com"},
+		Owner: account.Person{ID: "m2", Email: "tom@example.com", Name: hostile, Role: account.Admin, Status: account.Suspended}, Creator: account.Person{Email: "ines@example.com"},
 		Workspace: hostile, Process: hostile, Profile: hostile, Requests24h: 1204,
 	}
 	at := noon.Add(-time.Hour)
