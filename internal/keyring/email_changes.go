@@ -147,6 +147,9 @@ func (r *Keyring) ConfirmEmail(ctx context.Context, from Visitor, token, passwor
 		return Session{}, ErrEmailChange
 	}
 	err = r.store.Mutate(ctx, actor, account.ChangeEmail, func(tx *store.Tx) ([]audit.Change, error) {
+		if _, _, err := tx.LockMember(who.ID); err != nil { // before the change, as in StartEmailChange and ChangeMember
+			return nil, err
+		}
 		used, err := tx.UseEmailChange(sha256.Sum256([]byte(token)))
 		if err != nil {
 			return nil, err
@@ -203,6 +206,9 @@ func (r *Keyring) SetEmail(ctx context.Context, email, next string) (account.Per
 		return account.Person{}, err
 	}
 	err = r.store.Mutate(ctx, Operator(member.OrgID), account.ChangeEmail, func(tx *store.Tx) ([]audit.Change, error) {
+		if _, _, err := tx.LockMember(member.ID); err != nil { // before the change that waits, as everywhere
+			return nil, err
+		}
 		cancelled, err := cancelEmailChange(tx, member.ID)
 		if err != nil {
 			return nil, err

@@ -274,3 +274,34 @@ func kindsOf(events []audit.SecurityEvent) map[string]int {
 	}
 	return kinds
 }
+
+// TestAMemberIsLockedBeforeTheChangeOfTheirEmail: a transaction that waits for the member holds no change of an email meanwhile.
+func TestAMemberIsLockedBeforeTheChangeOfTheirEmail(t *testing.T) {
+	for name, change := range map[string]func(h house, token string) error{
+		"confirming": func(h house, token string) error { return h.confirmEmail(token, storetest.Password) },
+		"the operator": func(h house, _ string) error {
+			_, err := h.SetEmail(h.t.Context(), h.org.Admin.Email, "newer@example.com")
+			return err
+		},
+	} {
+		h := newHouse(t)
+		token := h.startEmail(h.org.Admin, "new@example.com")
+		tx, err := h.db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(`SELECT FROM members WHERE id = $1 FOR NO KEY UPDATE`, h.org.Admin.MemberID); err != nil {
+			t.Fatal(err)
+		}
+		changed := h.begun(func() error { return change(h, token) })
+		if _, err := tx.Exec(`SELECT FROM email_changes WHERE member_id = $1 FOR UPDATE NOWAIT`, h.org.Admin.MemberID); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-changed; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
