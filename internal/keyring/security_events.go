@@ -16,7 +16,7 @@ import (
 func (r *Keyring) LogTo(log *slog.Logger) { r.log = log }
 
 const (
-	securityBacklog = 500              // different events that wait to be stored; more are counted in the log
+	securityBacklog = 500              // different events that wait to be stored; of more, the log counts each kind and organisation
 	securityTimeout = 10 * time.Second // of storing what waits
 )
 
@@ -24,12 +24,15 @@ const (
 type securityEvents struct {
 	mu      sync.Mutex
 	waiting []audit.SecurityEvent
-	dropped int           // that found no room
-	written chan struct{} // closed when none waits any more; nil while nothing is written
+	dropped map[droppedEvents]int // that found no room, and how many
+	written chan struct{}         // closed when none waits any more; nil while nothing is written
 }
 
+// droppedEvents are told apart by no more than this, so that a flood makes few lines of the log.
+type droppedEvents struct{ kind, orgID string }
+
 // RecordSecurityEvent has a failed attempt logged and stored for the organisation. It waits for nothing, so that the time of
-// an answer does not reveal which accounts exist; what can't be stored is in the log all the same.
+// an answer does not reveal which accounts exist; what can't be stored is in the log all the same, and what finds no room is counted there.
 func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
 	now := r.Now()
 	w := &r.security
@@ -45,7 +48,10 @@ func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
 		return
 	}
 	if len(w.waiting) >= securityBacklog {
-		w.dropped++
+		if w.dropped == nil {
+			w.dropped = map[droppedEvents]int{}
+		}
+		w.dropped[droppedEvents{e.Kind, e.OrgID}]++
 		return
 	}
 	e.FirstAt, e.LastAt, e.Count = now, now, 1
@@ -62,7 +68,7 @@ func (r *Keyring) storeSecurityEvents() {
 	for {
 		w.mu.Lock()
 		events, dropped := w.waiting, w.dropped
-		w.waiting, w.dropped = nil, 0
+		w.waiting, w.dropped = nil, nil
 		if len(events) == 0 {
 			close(w.written)
 			w.written = nil
@@ -73,8 +79,8 @@ func (r *Keyring) storeSecurityEvents() {
 		for _, e := range events {
 			r.log.Warn("security event", "kind", e.Kind, "organisation", e.OrgID, "member", e.MemberID, "key", e.KeyID, "address", e.Address, "detail", e.Detail, "count", e.Count)
 		}
-		if dropped > 0 {
-			r.log.Error("security events not stored: too many at once", "events", dropped)
+		for of, count := range dropped {
+			r.log.Error("security events not stored: too many at once", "kind", of.kind, "organisation", of.orgID, "events", count)
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), securityTimeout)
 		for i, e := range events {

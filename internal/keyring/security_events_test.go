@@ -137,7 +137,7 @@ func TestUnknownAddressesAreInNoEventAndNoLog(t *testing.T) {
 // TestStoringSecurityEventsHoldsUpNothing keeps the table locked until the attempts were answered.
 func TestStoringSecurityEventsHoldsUpNothing(t *testing.T) {
 	h := newHouse(t)
-	h.logged()
+	log := h.logged()
 	lock, err := h.db.BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -162,6 +162,20 @@ func TestStoringSecurityEventsHoldsUpNothing(t *testing.T) {
 		} else {
 			waited += e.Count
 		}
+	}
+	dropped := 0
+	for line := range strings.Lines(log.String()) {
+		if _, said, found := strings.Cut(line, "too many at once"); found {
+			var kind, org string
+			var events int
+			if n, err := fmt.Sscanf(said, "\" kind=%s organisation=%s events=%d", &kind, &org, &events); n != 3 || kind != audit.PermissionRefused || org != h.org.ID {
+				t.Errorf("the log says %q, %v", line, err)
+			}
+			dropped += events
+		}
+	}
+	if dropped+waited != 3000 {
+		t.Errorf("%d refusals are stored, and the log counts %d more", waited, dropped)
 	}
 	if failed != 5 || waited == 0 || waited > 600 {
 		t.Errorf("%d failed sign-ins and %d refusals are stored", failed, waited)
