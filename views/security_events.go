@@ -141,6 +141,7 @@ var refusedWords = map[account.Action]string{
 	account.ReadMembers:       "See the members",
 	account.CreateMember:      "Add a member",
 	account.ResetPassword:     "Reset a member’s password",
+	account.EraseMember:       "Erase a member",
 	account.InviteMember:      "Invite a member",
 	account.WithdrawInvite:    "Cancel an invitation",
 	account.JoinMember:        "Join the organisation",
