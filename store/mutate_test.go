@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lib/pq"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -93,6 +96,50 @@ func TestEveryTableIsAuditedOrBookkeeping(t *testing.T) {
 	}
 	if n, err := s.VerifyChain(t.Context(), org.ID); err != nil {
 		t.Errorf("the log after %d events: %v", n, err)
+	}
+}
+
+// unauditedWrites lists what may be done to the tables that are not bookkeeping without firing a trigger that asks for an
+// audit event or refuses.
+func unauditedWrites(t *testing.T, address string) []string {
+	t.Helper()
+	var free []string
+	err := storetest.DB(t, address).QueryRowContext(t.Context(), `
+		SELECT coalesce(array_agg(kind || ' ' || c.relname ORDER BY kind, c.relname), '{}')
+		FROM pg_class c CROSS JOIN (VALUES ('INSERT', 4), ('DELETE', 8), ('UPDATE', 16), ('TRUNCATE', 32)) AS written (kind, bit)
+		WHERE c.relkind IN ('r', 'p') AND c.relnamespace = 'public'::regnamespace AND c.relname <> ALL ($1) AND NOT EXISTS (
+			SELECT FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid
+			WHERE g.tgrelid = c.oid AND g.tgenabled IN ('O', 'A') AND g.tgtype::int & bit <> 0 AND (f.proname ~ '^require_.*audit' OR f.proname ~ '^refuse_.*truncate$'))`,
+		pq.Array(slices.Collect(maps.Keys(bookkeeping)))).Scan((*pq.StringArray)(&free))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return free
+}
+
+// TestEveryAuditedTableHasATriggerForEachKindOfWrite asks the catalogue, since statements also fail for other reasons, like a
+// key that refers to the row. Then it takes each kind of write from a trigger, and looks whether that is found.
+func TestEveryAuditedTableHasATriggerForEachKindOfWrite(t *testing.T) {
+	address := storetest.URL(t)
+	opened(t, address)
+	if free := unauditedWrites(t, address); len(free) > 0 {
+		t.Errorf("without a trigger: %q", free)
+	}
+	for table, c := range map[string]struct{ change, found string }{
+		"scopes": {`DROP TRIGGER scopes_are_audited ON scopes; CREATE CONSTRAINT TRIGGER scopes_are_audited AFTER UPDATE OR DELETE ON scopes
+			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_audit_event('org_id', 'scope', 'name')`, "INSERT scopes"},
+		"invitations": {`DROP TRIGGER invitation_deletions_are_audited ON invitations`, "DELETE invitations"},
+		"workspaces":  {`ALTER TABLE workspaces DISABLE TRIGGER workspaces_are_audited`, "DELETE workspaces,INSERT workspaces,UPDATE workspaces"},
+		"members":     {`DROP TRIGGER members_are_not_truncated ON members`, "TRUNCATE members"},
+		"forgotten":   {`CREATE TABLE forgotten (id uuid PRIMARY KEY)`, "DELETE forgotten,INSERT forgotten,TRUNCATE forgotten,UPDATE forgotten"},
+	} {
+		if _, err := storetest.Unaudited(t, address).ExecContext(t.Context(), c.change); err != nil {
+			t.Fatal(table, err)
+		}
+		found := slices.DeleteFunc(unauditedWrites(t, address), func(write string) bool { return !strings.HasSuffix(write, " "+table) })
+		if got := strings.Join(found, ","); got != c.found {
+			t.Errorf("%s: found %q, not %q", table, got, c.found)
+		}
 	}
 }
 
