@@ -106,7 +106,7 @@ bench: generate node_modules/.installed ## Measure what a verification and an ex
 	go test -run '^$$' -bench . -benchtime 100x -timeout 60m ./store
 
 .PHONY: screenshots
-screenshots: generate node_modules/.installed $(test_packages) ## Take the pictures of the admin's guide anew, from the demonstration
+screenshots: generate node_modules/.installed $(test_packages) ## Retake the pictures of the admin's guide, from the demonstration
 	MOONLATCH_SHOTS="$(CURDIR)/docs/images" go test -count=1 -run TestGuideShowsEveryScreen ./internal/stories
 
 .PHONY: lint
@@ -133,7 +133,7 @@ dev: generate ## Serve, rebuild on every change, and reload the browser (http://
 		-proxy http://127.0.0.1:8080 -cmd 'go run -buildvcs=false ./cmd/moonlatch serve --demo'
 
 .PHONY: licences
-licences: generate node_modules/.installed ## Gather anew the licences of the software of others that the binary contains
+licences: generate node_modules/.installed ## Gather the licences of the software of others that the binary contains
 	@go run ./internal/licences/gather > internal/licences/third-party.txt.new && mv internal/licences/third-party.txt.new internal/licences/third-party.txt
 
 .PHONY: clean

@@ -26,6 +26,12 @@ func (s *site) attempted(org storetest.Org, member string, addresses int) {
 	s.flushed()
 }
 
+// atNoon stops the clock of the store at noon of today (UTC), so that attempts fall into one hour and one day.
+func (s *site) atNoon() {
+	noon := s.store.Now().Truncate(24 * time.Hour).Add(12 * time.Hour)
+	s.store.Now = func() time.Time { return noon }
+}
+
 func (s *site) flushed() {
 	s.t.Helper()
 	if err := s.keyring.FlushSecurityEvents(s.t.Context()); err != nil {
@@ -46,6 +52,7 @@ func (s *site) stored() []audit.SecurityEvent {
 
 func TestEachRefusalIsRecordedOnce(t *testing.T) {
 	s := newSite(t)
+	s.atNoon()
 	member, support := s.as(s.org.Member), s.token(s.org.Support)
 	acting, secret := s.key(s.org.Admin, "read:chat")
 	key := s.issue("Deployment")
@@ -97,6 +104,7 @@ func TestEachRefusalIsRecordedOnce(t *testing.T) {
 
 func TestFailedSignInsByPageAndAPIAreRecordedOnceEach(t *testing.T) {
 	s := newSite(t)
+	s.atNoon()
 	s.visitor().post(views.SignInPath, url.Values{"email": {s.org.Admin.Email}, "password": {"wrong horse battery"}})
 	if got := s.stored(); len(got) != 1 || got[0].Kind != audit.SignInFailed || got[0].Count != 1 {
 		t.Errorf("by the page: %+v", got)
@@ -146,6 +154,7 @@ func TestSecurityEventsAreTheOrganisationsOwn(t *testing.T) {
 
 func TestSecurityEventsAreFilteredAndReadPageByPage(t *testing.T) {
 	s := newSite(t)
+	s.atNoon()
 	s.attempted(s.org, s.org.Admin.MemberID, 60)
 	s.attempted(s.org, s.org.Support.MemberID, 1)
 	s.keyring.RecordSecurityEvent(audit.SecurityEvent{OrgID: s.org.ID, Kind: audit.SignInLocked, MemberID: s.org.Support.MemberID, Address: "203.0.113.5"})
@@ -218,6 +227,7 @@ func TestSecurityEventsAreFilteredAndReadPageByPage(t *testing.T) {
 
 func TestSecurityEventsAreExported(t *testing.T) {
 	s := newSite(t)
+	s.atNoon()
 	acting, _ := s.key(s.org.Admin, "read:chat")
 	s.keyring.RecordSecurityEvent(audit.SecurityEvent{OrgID: s.org.ID, Kind: audit.PermissionRefused, MemberID: s.org.Admin.MemberID, KeyID: acting.ID, Address: "203.0.113.5", Detail: "=1+1"})
 	s.attempted(s.org, s.org.Support.MemberID, 1)

@@ -77,7 +77,7 @@ func (h *handler) limitSignIns(next echo.HandlerFunc) echo.HandlerFunc {
 			return h.lockedOut(c, &keyring.LockedError{Until: h.keyring.Now().Add(max(left.RetryAfter, time.Second))})
 		}
 		if c.Request().Method == http.MethodPost {
-			_, _ = receive(c) // so that a slow client takes no slot; whoever reads the body reports what is wrong with it
+			_, _ = receive(c) // so that a slow client takes no slot; the handler reports what is wrong with the body
 		}
 		if err := h.signInSlots.acquire(c.Request().Context().Done()); err != nil {
 			h.metrics.signInsRefused.WithLabelValues("busy").Inc()

@@ -21,7 +21,7 @@ func Pooler(t testing.TB, databaseURL, mode string, settings ...string) string {
 	if program == "" {
 		t.Skip("pgbouncer is not installed; make test-gateways installs it")
 	}
-	_, direct := Lay(t, databaseURL) // by TCP, whoever may enter the database's folder
+	_, direct := Lay(t, databaseURL) // by TCP, since not every account may enter the database's folder
 	u, err := url.Parse(direct)
 	if err != nil {
 		t.Fatal(err)
