@@ -265,7 +265,7 @@ func TestFormSentTwiceMakesOneKey(t *testing.T) {
 	}
 }
 
-var masked = regexp.MustCompile(`pk_live_[0-9A-Za-z]{12}\s+•+\s*[0-9A-Za-z]{6}\b`)
+var masked = regexp.MustCompile(`•+\s*[0-9A-Za-z]{6}\s+pk_live_[0-9A-Za-z]{12}\b`)
 
 // TestSeveralKeysAreRevokedAtOnce picks keys in the list.
 func TestSeveralKeysAreRevokedAtOnce(t *testing.T) {
