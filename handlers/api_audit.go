@@ -38,15 +38,7 @@ func (h *handler) apiListEvents(c echo.Context) error {
 
 func (h *handler) apiExportEvents(c echo.Context) error {
 	filter, err := readEventFilter(c, "format")
-	format, known := eventFormats[cmp.Or(c.QueryParam("format"), "jsonl")]
-	if !known {
-		problems := input.ProblemsIn(err)
-		if problems == nil {
-			problems = input.Problems{}
-		}
-		problems["format"] = "Send csv or jsonl."
-		return problems
-	}
+	format, err := readFormat(c, eventFormats, err)
 	if err != nil {
 		return err
 	}
@@ -76,7 +68,13 @@ func readEventFilter(c echo.Context, more ...string) (audit.Filter, error) {
 			*into = id
 		}
 	}
-	for name, into := range map[string]*time.Time{"from": &filter.From, "to": &filter.To} {
+	readPeriod(c, &filter.From, &filter.To, problems)
+	return filter, problems.Err()
+}
+
+// readPeriod reads the times from and to of a filter, each zero for none.
+func readPeriod(c echo.Context, from, to *time.Time, problems input.Problems) {
+	for name, into := range map[string]*time.Time{"from": from, "to": to} {
 		if text := c.QueryParam(name); text != "" {
 			at, err := time.Parse(time.RFC3339, text)
 			if at = at.UTC(); err != nil || at.Year() < 1 || at.Year() > 9999 {
@@ -85,7 +83,20 @@ func readEventFilter(c echo.Context, more ...string) (audit.Filter, error) {
 			*into = at
 		}
 	}
-	return filter, problems.Err()
+}
+
+// readFormat reads the format of an export, JSON Lines where none is named. Its problem joins those of the export's filter.
+func readFormat[T any](c echo.Context, formats map[string]format[T], filtered error) (format[T], error) {
+	f, known := formats[cmp.Or(c.QueryParam("format"), "jsonl")]
+	if known {
+		return f, filtered
+	}
+	problems := input.ProblemsIn(filtered)
+	if problems == nil {
+		problems = input.Problems{}
+	}
+	problems["format"] = "Send csv or jsonl."
+	return f, problems
 }
 
 func auditEvent(e audit.Event) AuditEvent {

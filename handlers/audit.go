@@ -91,19 +91,25 @@ func readAuditState(c echo.Context) (views.AuditState, audit.Filter, error) {
 		}
 		*text, *into = id, id
 	}
-	if state.To != "" && state.From > state.To { // nobody means no day at all
-		state.From, state.To = state.To, state.From
-	}
-	var fromKnown, toKnown bool
-	filter.From, fromKnown = readDay(state.From)
-	filter.To, toKnown = readDay(state.To)
-	if !filter.To.IsZero() {
-		filter.To = filter.To.AddDate(0, 0, 1) // the day itself is in
-	}
-	if !fromKnown || !toKnown {
+	var known bool
+	if filter.From, filter.To, known = readDays(&state.From, &state.To); !known {
 		return state, filter, errList
 	}
 	return state, filter, nil
+}
+
+// readDays reads the days of a filter: from the beginning of the first to the end of the last, each zero for none. Days in the
+// wrong order change places.
+func readDays(first, last *string) (from, to time.Time, known bool) {
+	if *last != "" && *first > *last {
+		*first, *last = *last, *first
+	}
+	from, fromKnown := readDay(*first)
+	to, toKnown := readDay(*last)
+	if !to.IsZero() {
+		to = to.AddDate(0, 0, 1) // the day itself is in
+	}
+	return from, to, fromKnown && toKnown
 }
 
 // readDay reads a day in UTC; "" is none.

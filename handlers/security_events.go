@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -19,21 +18,6 @@ import (
 	"github.com/moonlatch/moonlatch/views"
 )
 
-// routeAction returns the action that a route takes; "" for none. A HEAD is a GET.
-func routeAction(method, path string) account.Action {
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
-	for _, table := range [][]route{routes, apiRoutes} {
-		for _, r := range table {
-			if r.path == path && (r.method == method || r.method == every) {
-				return r.policy.action
-			}
-		}
-	}
-	return ""
-}
-
 // recordRefusal records that a known caller was refused something: an action, or a form of another site.
 func (h *handler) recordRefusal(c echo.Context, err error) {
 	actor := actorOf(c)
@@ -45,7 +29,7 @@ func (h *handler) recordRefusal(c echo.Context, err error) {
 	case errors.Is(err, keyring.ErrGrantAll):
 		event.Detail = string(account.GrantAll)
 	case errors.Is(err, keyring.ErrForbidden):
-		event.Detail = string(routeAction(c.Request().Method, c.Path()))
+		event.Detail = string(h.routes[c.Request().Method+" "+c.Path()].policy.action)
 	case errors.Is(err, errCrossOrigin):
 		event.Kind = audit.OriginRefused
 	default:
@@ -97,16 +81,8 @@ func readSecurityState(c echo.Context) (views.SecurityState, audit.SecurityFilte
 		}
 		state.Member, filter.MemberID = id, id
 	}
-	if state.To != "" && state.From > state.To {
-		state.From, state.To = state.To, state.From
-	}
-	var fromKnown, toKnown bool
-	filter.From, fromKnown = readDay(state.From)
-	filter.To, toKnown = readDay(state.To)
-	if !filter.To.IsZero() {
-		filter.To = filter.To.AddDate(0, 0, 1) // the day itself is in
-	}
-	if !fromKnown || !toKnown {
+	var known bool
+	if filter.From, filter.To, known = readDays(&state.From, &state.To); !known {
 		return state, filter, errList
 	}
 	return state, filter, nil
@@ -186,12 +162,9 @@ func (h *handler) apiListSecurityEvents(c echo.Context) error {
 
 func (h *handler) apiExportSecurityEvents(c echo.Context) error {
 	filter, err := readSecurityFilter(c, "format")
+	format, err := readFormat(c, securityFormats, err)
 	if err != nil {
 		return err
-	}
-	format, known := securityFormats[cmp.Or(c.QueryParam("format"), "jsonl")]
-	if !known {
-		return input.Problems{"format": "Send csv or jsonl."}
 	}
 	return h.streamSecurityEvents(c, filter, format, "moonlatch-security-events")
 }
@@ -210,14 +183,6 @@ func readSecurityFilter(c echo.Context, more ...string) (audit.SecurityFilter, e
 		problems.Add("memberId", err)
 		filter.MemberID = id
 	}
-	for name, into := range map[string]*time.Time{"from": &filter.From, "to": &filter.To} {
-		if text := c.QueryParam(name); text != "" {
-			at, err := time.Parse(time.RFC3339, text)
-			if at = at.UTC(); err != nil || at.Year() < 1 || at.Year() > 9999 {
-				problems[name] = "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."
-			}
-			*into = at
-		}
-	}
+	readPeriod(c, &filter.From, &filter.To, problems)
 	return filter, problems.Err()
 }

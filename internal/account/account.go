@@ -306,7 +306,7 @@ func (a Actor) MayGrant(scopes []string) bool {
 }
 
 // MayEntrust says whether the actor may give a key with these scopes to an owner of this role. A key acts with its
-// owner's role, so whoever knows it would gain what the actor may not do. It reports false for a role that no member has.
+// owner's role, so a person who knows it would gain what the actor may not do. It reports false for a role that no member has.
 func (a Actor) MayEntrust(scopes []string, to Role) bool {
 	if !slices.Contains(Roles, to) {
 		return false
