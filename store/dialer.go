@@ -11,30 +11,30 @@ import (
 	"github.com/lib/pq"
 )
 
-// hurried makes connections that keep to a time limit. Making one, its session settings included, takes no longer than that,
+// withDeadlines makes connections that keep to a time limit. Making one, its session settings included, takes no longer than that,
 // however many hosts the address names, and each of them has its share, so that a silent one leaves time for the next. After
 // that the limit is for every read and write: lib/pq does not honour a context's deadline when the network goes silent, and a
 // few such queries would empty the pool.
-func hurried(direct *pq.Connector, settings sessionSettings, limit time.Duration, hosts int) driver.Connector {
+func withDeadlines(direct *pq.Connector, settings sessionSettings, limit time.Duration, hosts int) driver.Connector {
 	direct.Dialer(dialer{limit, limit / time.Duration(hosts)})
-	return hurriedConnector{sessionConnector{direct, settings.statement()}, limit}
+	return deadlineConnector{sessionConnector{direct, settings.statement()}, limit}
 }
 
 // hostsOf counts the hosts that a data source names.
 func hostsOf(dsn *url.URL) int { return 1 + strings.Count(dsn.Query().Get("host"), ",") }
 
-type hurriedConnector struct {
+type deadlineConnector struct {
 	sessionConnector
 	limit time.Duration
 }
 
-// dialled is the key under which a context has where the dialer notes its last connection, a **hurriedConn.
+// dialled is the key under which a context has where the dialer notes its last connection, a **deadlineConn.
 type dialled struct{}
 
-func (c hurriedConnector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c deadlineConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
-	var last *hurriedConn
+	var last *deadlineConn
 	conn, err := c.Connector.Connect(context.WithValue(ctx, dialled{}, &last))
 	if err != nil {
 		return nil, err
@@ -67,43 +67,43 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	ready, _ := ctx.Deadline()
-	made := &hurriedConn{conn, d.limit, ready}
-	if last, ok := ctx.Value(dialled{}).(**hurriedConn); ok {
+	made := &deadlineConn{conn, d.limit, ready}
+	if last, ok := ctx.Value(dialled{}).(**deadlineConn); ok {
 		*last = made
 	}
 	return made, nil
 }
 
-// hurriedConn is not for several readers or writers at once, as lib/pq uses it.
-type hurriedConn struct {
+// deadlineConn is not for several readers or writers at once, as lib/pq uses it.
+type deadlineConn struct {
 	net.Conn
 	limit time.Duration
 	ready time.Time // until when the handshake or the session's settings must be over; zero after them
 }
 
 // SetDeadline is called by lib/pq when the handshake begins, with its own limit, and with none when it is over.
-func (c *hurriedConn) SetDeadline(t time.Time) error {
+func (c *deadlineConn) SetDeadline(t time.Time) error {
 	if t.IsZero() {
 		c.ready = t
 	}
 	return c.Conn.SetDeadline(t)
 }
 
-func (c *hurriedConn) deadline() time.Time {
+func (c *deadlineConn) deadline() time.Time {
 	if at := time.Now().Add(c.limit); c.ready.IsZero() || at.Before(c.ready) {
 		return at
 	}
 	return c.ready
 }
 
-func (c *hurriedConn) Read(b []byte) (int, error) {
+func (c *deadlineConn) Read(b []byte) (int, error) {
 	if err := c.SetReadDeadline(c.deadline()); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(b)
 }
 
-func (c *hurriedConn) Write(b []byte) (int, error) {
+func (c *deadlineConn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(c.deadline()); err != nil {
 		return 0, err
 	}

@@ -127,7 +127,7 @@ func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error
 	}
 	var connector driver.Connector = sessionConnector{direct, settings.statement()}
 	if limit > 0 {
-		connector = hurried(direct, settings, limit+500*time.Millisecond, hostsOf(dsn)) // the server's own time-outs come first
+		connector = withDeadlines(direct, settings, limit+500*time.Millisecond, hostsOf(dsn)) // the server's own time-outs come first
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
 	db.SetMaxOpenConns(most)
