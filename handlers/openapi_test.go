@@ -10,6 +10,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -323,6 +324,26 @@ func TestEveryErrorHasItsCodeInTheDocument(t *testing.T) {
 	}
 	if !maps.Equal(said, want) {
 		t.Errorf("openapi.yaml names %v, and programs get %v", said, want)
+	}
+}
+
+// TestEveryKindOfSecurityEventIsInTheDocuments looks into openapi.yaml and into the table of the manual.
+func TestEveryKindOfSecurityEventIsInTheDocuments(t *testing.T) {
+	var kinds []string
+	for _, kind := range openAPIDocument().Components.Schemas["SecurityEventKind"].Value.Enum {
+		kinds = append(kinds, kind.(string))
+	}
+	if !slices.Equal(kinds, audit.SecurityKinds) {
+		t.Errorf("openapi.yaml names %q, and there are %q", kinds, audit.SecurityKinds)
+	}
+	text, err := os.ReadFile(manual)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range audit.SecurityKinds {
+		if !strings.Contains(string(text), "\n| `"+kind+"` |") {
+			t.Errorf("%s has no row for %s", manual, kind)
+		}
 	}
 }
 

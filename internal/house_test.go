@@ -20,7 +20,7 @@ const module = "github.com/moonlatch/moonlatch/"
 var house = map[string][]string{
 	"cmd/moonlatch":    {"handlers", "internal/apikey", "internal/audit", "internal/demo", "internal/input", "internal/jobs", "internal/keyring", "internal/licences", "internal/pgembed", "internal/verify", "store"},
 	"handlers":         {"internal/account", "internal/apikey", "internal/audit", "internal/input", "internal/keyring", "internal/verify", "static", "views"},
-	"views":            {"internal/account", "internal/apikey", "internal/input", "static", "views/ui"},
+	"views":            {"internal/account", "internal/apikey", "internal/audit", "internal/input", "static", "views/ui"},
 	"views/ui":         {"static"},
 	"static":           {},
 	"internal/demo":    {"internal/account", "internal/apikey", "internal/audit", "internal/keyring", "store"},

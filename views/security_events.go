@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/views/ui"
 )
 
@@ -76,9 +77,9 @@ func (m SecurityLog) pages() ui.Pages {
 
 // securityWords are the kinds of security events and what people read.
 var securityWords = []ui.Choice{
-	{Value: "sign_in.failed", Label: "Sign-in failed"}, {Value: "sign_in.locked", Label: "Sign-in locked"}, {Value: "sign_in.limited", Label: "Too many sign-ins"},
-	{Value: "password.failed", Label: "Wrong current password"}, {Value: "permission.refused", Label: "Permission refused"},
-	{Value: "cross_origin.refused", Label: "Form from another site refused"},
+	{Value: audit.SignInFailed, Label: "Sign-in failed"}, {Value: audit.SignInLocked, Label: "Sign-in locked"}, {Value: audit.SignInLimited, Label: "Too many sign-ins"},
+	{Value: audit.PasswordFailed, Label: "Wrong current password"}, {Value: audit.PermissionRefused, Label: "Permission refused"},
+	{Value: audit.OriginRefused, Label: "Form from another site refused"},
 }
 
 func (e SecurityEvent) what() string {
