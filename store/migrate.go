@@ -216,15 +216,3 @@ func accountOf(databaseURL string) (pq.Config, error) {
 	}
 	return pq.NewConfig(dsn.String())
 }
-
-// AuditBypass is why the account that serves could change the audit log, or switch off what guards it; "" when it can't.
-func (s *Store) AuditBypass(ctx context.Context) (reason string, err error) {
-	err = s.db.GetContext(ctx, &reason, `SELECT CASE
-		WHEN r.rolsuper THEN 'it is a superuser'
-		WHEN pg_has_role(current_user, c.relowner, 'MEMBER') THEN 'it owns the tables'
-		WHEN has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER') OR has_any_column_privilege(c.oid, 'UPDATE') THEN 'it may change audit_events'
-		WHEN has_schema_privilege(c.relnamespace, 'CREATE') THEN 'it may create objects in the schema'
-		ELSE '' END
-		FROM pg_roles r, pg_class c WHERE r.rolname = current_user AND c.oid = 'audit_events'::regclass`)
-	return reason, tidy(err)
-}

@@ -112,7 +112,7 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 func (p *program) warnOfBypass(ctx context.Context, s *store.Store) error {
 	reason, err := s.AuditBypass(ctx)
 	if reason != "" {
-		p.log.Warn("the account in DATABASE_URL could change the audit log: let another account own the database and name it in MIGRATE_DATABASE_URL, as the operator's guide says under Two database accounts",
+		p.log.Warn("the account in DATABASE_URL could change the audit log: take from it what the reason names, or let it serve alone and name another in MIGRATE_DATABASE_URL, as the operator's guide says under Two database accounts",
 			"reason", reason)
 	}
 	return err
