@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -52,7 +53,7 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 			slog.ErrorContext(r.Context(), "an API key could not be checked", "error", err)
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "API keys cannot be checked right now.", http.StatusServiceUnavailable)
-		case code == "valid" && key != nil:
+		case code == "valid":
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyOfRequest{}, *key)))
 		case slices.Contains([]string{"insufficient_scope", "ip_not_allowed"}, code):
 			http.Error(w, "This API key may not do that: "+code, http.StatusForbidden)
@@ -172,6 +173,11 @@ func (m Moonlatch) verify(ctx context.Context, shown, address string, scopes []s
 		Code string `json:"code"`
 		Key  *Key   `json:"key"`
 	}
-	err = json.NewDecoder(response.Body).Decode(&answer)
-	return answer.Code, answer.Key, err
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		return "", nil, err
+	}
+	if answer.Code == "" || answer.Code == "valid" && answer.Key == nil {
+		return "", nil, errors.New("the answer is not Moonlatch's")
+	}
+	return answer.Code, answer.Key, nil
 }

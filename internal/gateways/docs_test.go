@@ -293,7 +293,7 @@ var envoyWords = strings.Fields(`
 	http_service idle_timeout invert_match key layered_runtime layers lb_endpoints listeners load_assignment local_reply_config mappers match merge_slashes mutations name
 	normalize_path op path path_prefix path_separated_prefix path_with_escaped_slashes_action patterns port_value prefix regex remove safe_regex
 	request_headers_to_remove request_mutations route route_config routes runtime_key server_uri socket_address stat_prefix static_resources
-	static_layer status status_code_filter status_on_error string_match timeout transport_api_version type typed_config typed_extension_protocol_options
+	and_filter or_filter flags response_flag_filter static_layer status status_code status_code_filter status_on_error string_match timeout transport_api_version type typed_config typed_extension_protocol_options
 	typed_per_filter_config upgrade_configs upgrade_type uri use_remote_address value virtual_hosts
 	may-read may-configure envoy.filters.http.cors re2.max_program_size.error_level re2.max_program_size.warn_level envoy.extensions.upstreams.http.v3.HttpProtocolOptions`)
 

@@ -166,6 +166,23 @@ func (s *site) walkHostile(t *testing.T, gateway, http2 string) {
 		}
 	})
 
+	t.Run("a trailer is no header", func(t *testing.T) {
+		for path, credential := range map[string]string{"/chat": "Authorization: Bearer " + all.Reveal() + "\r\n", "/status": ""} {
+			s.api.take()
+			got := raw(t, gateway, "POST "+path+" HTTP/1.1\r\nHost: api.example.com\r\n"+credential+"TE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: "+
+				strings.Join(names, ", ")+"\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n"+strings.Join(names, ": forged\r\n")+": forged\r\n\r\n")
+			api := s.api.take()
+			if got != http.StatusOK || len(api) != 1 || api[0].body != "hello" {
+				t.Fatalf("%s: %d, and the API got %v", path, got, api)
+			}
+			for _, name := range names {
+				if api[0].trailer.Get(name) != "" || strings.Contains(strings.Join(api[0].header[name], " "), "forged") {
+					t.Errorf("%s: the API got %v and the trailer %v", path, api[0].header, api[0].trailer)
+				}
+			}
+		}
+	})
+
 	t.Run("headers that name another path, host or client are dropped", func(t *testing.T) {
 		for _, path := range []string{"/chat", "/status"} {
 			header := bearer(all)
@@ -235,6 +252,21 @@ func (s *site) walkHostile(t *testing.T, gateway, http2 string) {
 		}
 		s.ear.delay.Store(int64(time.Second))
 		c.get("/chat", bearer(chat)...).expect(t, "a slow Moonlatch", http.StatusOK)
+	})
+
+	t.Run("whatever is no answer of Moonlatch's is a 503", func(t *testing.T) {
+		defer s.ear.status.Store(0)
+		s.api.take()
+		for _, status := range []int{301, 302, 307, 400, 402, 404, 405, 407, 413, 429, 500, 502, 504, 599} {
+			s.ear.status.Store(int32(status))
+			got := from(t, "127.0.0.1", gateway).get("/chat", bearer(chat)...).expect(t, fmt.Sprintf("Moonlatch says %d", status), http.StatusServiceUnavailable)
+			if got.header.Get("Retry-After") == "" || got.header.Get("Location") != "" || !strings.Contains(got.body, `"unavailable"`) {
+				t.Errorf("%d: %v %s", status, got.header, got.body)
+			}
+		}
+		if api := s.api.take(); len(api) > 0 {
+			t.Errorf("the API was asked: %v", api)
+		}
 	})
 
 	t.Run("WebSockets and event streams", func(t *testing.T) {

@@ -117,6 +117,17 @@ func (s *site) walkMiddleware(t *testing.T) {
 	api.Handle("/misconfigured", moonlatch.Require(whose))
 	c.get("/misconfigured", bearer(good)...).expect(t, "its own key is wrong", http.StatusServiceUnavailable)
 
+	for what, answer := range map[string]string{"no object": "<html>", "nothing": "", "null": "null", "no code": "{}", "no key": `{"code":"valid","valid":true}`} {
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) }))
+		defer other.Close()
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/chat", nil)
+		r.Header.Set("Authorization", "Bearer "+good.Reveal())
+		(example.Moonlatch{URL: other.URL, Key: "any", Client: other.Client()}).Require(whose, "read:chat").ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%s in place of an answer: %d %v", what, w.Code, w.Header())
+		}
+	}
+
 	s.cable.Cut()
 	defer s.cable.Mend()
 	time.Sleep(time.Second) // a key that is known may pass until then

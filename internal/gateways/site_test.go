@@ -149,6 +149,7 @@ type recorder struct {
 	*httptest.Server
 	connections atomic.Int32
 	gone        atomic.Bool  // it breaks every connection off
+	status      atomic.Int32 // what it answers with itself, unless it is 0
 	delay       atomic.Int64 // how long it waits before it answers, unless it is left
 
 	mu   sync.Mutex
@@ -158,6 +159,7 @@ type recorder struct {
 type request struct {
 	method, uri string
 	header      http.Header
+	trailer     http.Header
 	body        string
 }
 
@@ -177,8 +179,14 @@ func newRecorder(t *testing.T, answer http.Handler) *recorder {
 			t.Error(err)
 		}
 		r.mu.Lock()
-		r.seen = append(r.seen, request{asked.Method, asked.RequestURI, asked.Header.Clone(), string(body)})
+		r.seen = append(r.seen, request{asked.Method, asked.RequestURI, asked.Header.Clone(), asked.Trailer.Clone(), string(body)})
 		r.mu.Unlock()
+		if status := r.status.Load(); status != 0 {
+			w.Header().Set("Location", "https://other.example/")
+			w.WriteHeader(int(status))
+			_, _ = io.WriteString(w, "from another program")
+			return
+		}
 		asked.Body = io.NopCloser(bytes.NewReader(body))
 		answer.ServeHTTP(w, asked)
 	}))
