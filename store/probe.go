@@ -9,6 +9,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strings"
 
@@ -134,6 +135,17 @@ const (
 	noDatabase      = "there is no such database: create it with createdb, or correct its name in DATABASE_URL"
 )
 
+// unusableTLSFile reports whether a connection was not tried because a certificate or key of its address is missing, unreadable or
+// no PEM. lib/pq and crypto/tls have no type for the last.
+func unusableTLSFile(err error) bool {
+	var file *fs.PathError
+	if errors.As(err, &file) || errors.Is(err, pq.ErrSSLKeyHasWorldPermissions) || errors.Is(err, pq.ErrSSLKeyUnknownOwnership) {
+		return true
+	}
+	return err != nil && (strings.HasSuffix(err.Error(), "couldn't parse pem from sslrootcert") ||
+		strings.HasPrefix(err.Error(), "tls: failed to find ") || strings.HasPrefix(err.Error(), "tls: private key "))
+}
+
 // explain puts a sentence with the fix before an error of connecting or migrating that the configuration causes, and names
 // the variable that holds the address. The error never repeats a password.
 func explain(err error, variable string) error {
@@ -148,6 +160,8 @@ func explain(err error, variable string) error {
 		sentence = "the database does not offer TLS: add ?sslmode=disable to DATABASE_URL if the network between is private, or turn TLS on in PostgreSQL"
 	case errors.As(err, &certificate):
 		sentence = "the database's TLS certificate is not trusted: add sslrootcert=FILE with its authority to DATABASE_URL, and use the host name of the certificate"
+	case unusableTLSFile(err):
+		sentence = "a TLS file that DATABASE_URL names can't be used: correct its sslrootcert, sslcert or sslkey, or the file's mode"
 	case errors.As(err, &host) && host.IsNotFound:
 		sentence = fmt.Sprintf("there is no host %q: correct the host in DATABASE_URL", host.Name)
 	case errors.As(err, &answer):

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -59,6 +61,29 @@ func TestAFaultOfTheConfigurationNamesItsFix(t *testing.T) {
 	starting := postgresThatSays(t, refusal("57P03", "the database system is starting up"))
 	if err := store.Probe(t.Context(), "postgres://u@"+starting+"/x?sslmode=disable"); !errors.Is(err, store.ErrUnavailable) {
 		t.Errorf("one that starts: %v", err)
+	}
+}
+
+func TestATLSFileThatCannotBeUsedIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("no PEM"), mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	for what, query := range map[string]string{
+		"a missing authority":  "sslmode=verify-full&sslrootcert=" + filepath.Join(dir, "missing"),
+		"an empty authority":   "sslmode=verify-ca&sslrootcert=" + file("root.crt", 0o600),
+		"a missing key":        "sslmode=require&sslcert=" + file("client.crt", 0o600) + "&sslkey=" + filepath.Join(dir, "missing"),
+		"a key that all read":  "sslmode=require&sslcert=" + file("client.crt", 0o600) + "&sslkey=" + file("open.key", 0o644),
+		"a certificate no PEM": "sslmode=require&sslcert=" + file("client.crt", 0o600) + "&sslkey=" + file("client.key", 0o600),
+	} {
+		err := store.Probe(t.Context(), "postgres://u:hunter2@"+postgresThatSays(t, []byte("S"))+"/x?"+query)
+		if err == nil || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "correct its sslrootcert") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 
