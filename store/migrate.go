@@ -1,10 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
@@ -53,7 +55,7 @@ const accountsLock = 0x6d6f6f6e // "moon"
 
 // Migrate brings the schema up to date as the account of ownerURL, and then grants the account of databaseURL what serving
 // needs. With "" for ownerURL, the account of databaseURL migrates and grants nothing. It runs under a lock: of two replicas that
-// start at once the second waits.
+// start at once the second waits. It changes nothing where the addresses name different databases.
 func Migrate(ctx context.Context, databaseURL, ownerURL string) (applied int, err error) {
 	address, variable := databaseURL, "DATABASE_URL"
 	if ownerURL != "" {
@@ -68,6 +70,9 @@ func Migrate(ctx context.Context, databaseURL, ownerURL string) (applied int, er
 		if err := keepsSessions(ctx, db); err != nil {
 			return 0, tidy(explain(err, variable))
 		}
+		if err := sameDatabase(ctx, db, databaseURL); err != nil {
+			return 0, tidy(err)
+		}
 	}
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300))
 	if err != nil {
@@ -79,13 +84,75 @@ func Migrate(ctx context.Context, databaseURL, ownerURL string) (applied int, er
 	}
 	results, err := provider.Up(ctx)
 	if err == nil && ownerURL != "" {
-		err = grant(ctx, db, databaseURL)
+		if err = grant(ctx, db, databaseURL); err == nil {
+			err = sameTables(ctx, db, databaseURL)
+		}
 	}
 	if ownerURL == "" && pq.As(err, "42501") != nil {
 		return 0, &setUpFault{"the schema is older than this version, and the account in DATABASE_URL may not change it: " +
 			"run moonlatch migrate with MIGRATE_DATABASE_URL, the address of the account that owns the tables", err}
 	}
 	return len(results), tidy(explain(err, variable))
+}
+
+// sameDatabase returns an error when an address names another database than the owner's connections. It takes an advisory lock as the
+// owner: only in that database is it refused to others, also where a copy has the same name, content and identifiers, and
+// whichever pooler is between. Where the address can't be connected to, as without its password, the names are compared.
+func sameDatabase(ctx context.Context, owner *sqlx.DB, databaseURL string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerWithin)
+	defer cancel()
+	held, err := owner.BeginTxx(ctx, nil)
+	if err != nil {
+		return explain(err, "MIGRATE_DATABASE_URL")
+	}
+	defer func() { _ = held.Rollback() }()
+	key := rand.Int64()
+	var name string
+	if err := held.GetContext(ctx, &name, `SELECT current_database() FROM pg_advisory_xact_lock($1)`, key); err != nil {
+		return explain(err, "MIGRATE_DATABASE_URL")
+	}
+	server, err := connect(databaseURL, patience, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = server.Close() }()
+	var free bool
+	err = server.GetContext(ctx, &free, `SELECT pg_try_advisory_xact_lock($1)`, key)
+	if pq.As(err, "3D000") != nil {
+		return explain(err, "DATABASE_URL")
+	}
+	if err != nil {
+		who, err := accountOf(databaseURL)
+		if err != nil {
+			return err
+		}
+		free = cmp.Or(who.Database, who.User) != name
+	}
+	if free {
+		return errors.New("DATABASE_URL and MIGRATE_DATABASE_URL name different databases: correct one of them, nothing was changed")
+	}
+	return nil
+}
+
+// sameTables returns an error when an address finds other tables than the owner's connections in their one database, or none.
+// It returns nil where the address can't be connected to.
+func sameTables(ctx context.Context, owner *sqlx.DB, databaseURL string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerWithin)
+	defer cancel()
+	const query = `SELECT coalesce(to_regclass('audit_events')::oid, 0)`
+	var migrated, served int64
+	if err := owner.GetContext(ctx, &migrated, query); err != nil {
+		return err
+	}
+	server, err := connect(databaseURL, patience, 1)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = server.Close() }()
+	if err := server.GetContext(ctx, &served, query); err == nil && served != migrated {
+		return errors.New("DATABASE_URL and MIGRATE_DATABASE_URL name different schemas: give both the same search_path")
+	}
+	return nil
 }
 
 // grant gives the account of an address the privileges of grants, and takes every other that it was given on these tables, on

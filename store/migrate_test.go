@@ -220,6 +220,42 @@ func TestMigratingNamesTheVariableThatIsWrong(t *testing.T) {
 	}
 }
 
+// TestMigratingRefusesTwoDatabases changes nothing in either, and looks at the names where it can't connect.
+func TestMigratingRefusesTwoDatabases(t *testing.T) {
+	const different = "DATABASE_URL and MIGRATE_DATABASE_URL name different databases"
+	empty, copied, another := storetest.Empty(t), storetest.URL(t), storetest.URL(t)
+	with := func(address string, change func(*url.URL)) string {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(u)
+		return u.String()
+	}
+	noPassword := func(u *url.URL) { u.User = url.UserPassword(u.User.Username(), "wrong") }
+	elsewhere := func(u *url.URL) { u.RawQuery += "&search_path=elsewhere" }
+	split := storetest.Empty(t)
+	execute(t, storetest.DB(t, split), `CREATE SCHEMA elsewhere AUTHORIZATION `+owner)
+	for name, c := range map[string]struct{ serving, owner, says string }{
+		"an empty one to be migrated":        {copied, storetest.Owner(empty), different},
+		"an empty one to be served":          {storetest.Serving(empty), storetest.Owner(copied), different},
+		"a copy":                             {copied, storetest.Owner(another), different},
+		"without the password, another name": {with(copied, noPassword), storetest.Owner(another), different},
+		"one that is not there":              {with(copied, func(u *url.URL) { u.Path = "/not_here" }), storetest.Owner(copied), "there is no such database"},
+		"another schema":                     {storetest.Serving(split), with(split, elsewhere), "name different schemas: give both the same search_path"},
+		"one":                                {copied, storetest.Owner(copied), ""},
+		"one, without the password":          {with(copied, noPassword), storetest.Owner(copied), ""},
+	} {
+		_, err := store.Migrate(t.Context(), c.serving, c.owner)
+		if c.says == "" && err != nil || c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%s: %v, want %q", name, err, c.says)
+		}
+	}
+	if tables := texts(t, storetest.DB(t, empty), `SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace`); len(tables) > 0 {
+		t.Errorf("migrated: %s", tables)
+	}
+}
+
 // TestAnOlderVersionGrantsNothing leaves the privileges to the newer version that has migrated.
 func TestAnOlderVersionGrantsNothing(t *testing.T) {
 	address := storetest.URL(t)

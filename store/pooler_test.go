@@ -163,3 +163,15 @@ func TestAPoolersRefusalsAreExplained(t *testing.T) {
 		t.Errorf("parameters that PostgreSQL knows: %v", err)
 	}
 }
+
+// TestMigratingKnowsItsDatabaseThroughAPooler has the owner's address lead through a pooler, and the other to PostgreSQL itself.
+func TestMigratingKnowsItsDatabaseThroughAPooler(t *testing.T) {
+	address, copied := storetest.URL(t), storetest.URL(t)
+	pooled := storetest.Pooler(t, storetest.Owner(address), "session")
+	if _, err := store.Migrate(t.Context(), address, pooled); err != nil {
+		t.Errorf("one database: %v", err)
+	}
+	if _, err := store.Migrate(t.Context(), copied, pooled); err == nil || !strings.Contains(err.Error(), "name different databases") {
+		t.Errorf("its copy: %v", err)
+	}
+}

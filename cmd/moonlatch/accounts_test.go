@@ -89,8 +89,10 @@ func TestTwoAddressesOfOneDatabase(t *testing.T) {
 	t.Parallel()
 	empty := storetest.Empty(t)
 	moonlatch(t, []string{"MIGRATE_DATABASE_URL=" + empty}, "", "migrate").expect(t, exitConfig, "MIGRATE_DATABASE_URL: needs DATABASE_URL")
-	moonlatch(t, []string{"DATABASE_URL=" + storetest.Serving(empty), "MIGRATE_DATABASE_URL=" + storetest.Owner(storetest.URL(t))}, "", "audit", "verify").
-		expect(t, exitFailed, "DATABASE_URL must name the database of MIGRATE_DATABASE_URL")
+	different := []string{"DATABASE_URL=" + storetest.Serving(empty), "MIGRATE_DATABASE_URL=" + storetest.Owner(storetest.URL(t)), "ADDR=127.0.0.1:0"}
+	for _, command := range [][]string{{"migrate"}, {"serve"}, {"audit", "verify"}} {
+		moonlatch(t, different, "", command...).expect(t, exitFailed, "DATABASE_URL and MIGRATE_DATABASE_URL name different databases")
+	}
 	if o := moonlatch(t, []string{"DATABASE_URL=" + empty, "MIGRATE_DATABASE_URL=mysql://u:hunter2@h/d"}, "", "migrate").expect(t, exitConfig, "MIGRATE_DATABASE_URL: must be a postgres:// address"); strings.Contains(o.stderr, "hunter2") {
 		t.Error(o.stderr)
 	}

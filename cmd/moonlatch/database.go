@@ -181,9 +181,6 @@ func (d database) open(ctx context.Context, secrets secretLines) (*store.Store, 
 		return nil, err
 	}
 	s, err := store.Open(ctx, d.url)
-	if err != nil && d.owner != "" && !d.embedded && !errors.Is(err, store.ErrUnavailable) {
-		return nil, fmt.Errorf("%w; DATABASE_URL must name the database of MIGRATE_DATABASE_URL", err)
-	}
 	if err == nil && len(secrets) > 0 {
 		s.UseSecrets(secrets)
 	}
