@@ -37,6 +37,9 @@ func (c deadlineConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	var last *deadlineConn
 	conn, err := c.Connector.Connect(context.WithValue(ctx, dialled{}, &last))
 	if err != nil {
+		if last != nil && last.failed != nil && !unreachable(err) && pq.As(err) == nil {
+			err = &lostError{err, last.failed}
+		}
 		return nil, err
 	}
 	last.ready, _ = ctx.Deadline()
@@ -45,6 +48,15 @@ func (c deadlineConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	return conn, err
 }
+
+// lostError is an error of connecting after the network failed. When lib/pq can't write during the handshake, its error does not
+// tell by its type.
+type lostError struct {
+	error
+	network error
+}
+
+func (e *lostError) Unwrap() []error { return []error{e.error, e.network} }
 
 type dialer struct{ limit, share time.Duration }
 
@@ -67,7 +79,7 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 		return nil, err
 	}
 	ready, _ := ctx.Deadline()
-	made := &deadlineConn{conn, d.limit, ready}
+	made := &deadlineConn{Conn: conn, limit: d.limit, ready: ready}
 	if last, ok := ctx.Value(dialled{}).(**deadlineConn); ok {
 		*last = made
 	}
@@ -79,6 +91,8 @@ type deadlineConn struct {
 	net.Conn
 	limit time.Duration
 	ready time.Time // until when the handshake or the session's settings must be over; zero after them
+	// failed is the last error of a read or a write of the handshake, in which one follows the other.
+	failed error
 }
 
 // SetDeadline is called by lib/pq when the handshake begins, with its own limit, and with none when it is over.
@@ -98,14 +112,23 @@ func (c *deadlineConn) deadline() time.Time {
 
 func (c *deadlineConn) Read(b []byte) (int, error) {
 	if err := c.SetReadDeadline(c.deadline()); err != nil {
-		return 0, err
+		return 0, c.note(err)
 	}
-	return c.Conn.Read(b)
+	n, err := c.Conn.Read(b)
+	return n, c.note(err)
 }
 
 func (c *deadlineConn) Write(b []byte) (int, error) {
 	if err := c.SetWriteDeadline(c.deadline()); err != nil {
-		return 0, err
+		return 0, c.note(err)
 	}
-	return c.Conn.Write(b)
+	n, err := c.Conn.Write(b)
+	return n, c.note(err)
+}
+
+func (c *deadlineConn) note(err error) error {
+	if err != nil && !c.ready.IsZero() {
+		c.failed = err
+	}
+	return err
 }

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
+	"slices"
 
 	"github.com/lib/pq"
 )
@@ -100,15 +100,31 @@ func tidyAnswer(answer *pq.Error, err error) error {
 	switch code := string(answer.Code); {
 	case code == "22P02": // no UUID at all: as unknown as any other
 		return ErrNotFound
-	case code == "57014", code == "55P03", // statement or lock timeout
-		code == "40001", code == "40P01", // still colliding after the retries
-		code == "25006",                                               // a standby that has not been promoted yet
-		strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "53"), // shutting down, starting, out of resources
-		strings.HasPrefix(code, "08"):
+	case slices.Contains(passingClasses, code[:min(2, len(code))]), slices.Contains(passing, code),
+		code == "55000" && answer.Fatal(): // takes no connections at this time
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
 }
+
+// passingClasses and passing are the classes of SQLSTATE, and single ones, that tell of the database's state and not of what it was
+// asked: later, or once the operator has acted, the same call succeeds.
+var (
+	passingClasses = []string{
+		"08", // the connection failed
+		"28", // the account is refused, as after a change of its password; explain has a sentence for it at the start
+		"40", // rolled back, as for a deadlock that is there after the retries
+		"53", // out of connections, memory or disk
+		"57", // cancelled by a time limit or the operator, shutting down, starting
+		"58", // the machine failed
+	}
+	passing = []string{
+		"25006",          // a standby that has not been promoted yet
+		"25P03", "25P04", // a transaction that was idle, or took, too long
+		"3D000", // the database is away, as while it is restored
+		"55P03", // a lock is held for too long
+	}
+)
 
 func unreachable(err error) bool {
 	var netErr net.Error

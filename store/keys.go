@@ -466,12 +466,20 @@ func (tx *Tx) InsertKey(k apikey.Key, hash [32]byte) (apikey.Key, error) {
 	return r.key(), tidy(err)
 }
 
+// rolesUpwards are account.Roles as an SQL array, the weakest first.
+var rolesUpwards = func() string {
+	var quoted []string
+	for _, role := range slices.Backward(account.Roles) {
+		quoted = append(quoted, pq.QuoteLiteral(string(role)))
+	}
+	return `ARRAY[` + strings.Join(quoted, `, `) + `]`
+}()
+
 // limitFor is the role limit of a key k for an owner: that of before or, where the owner changes, the weaker of it and the
 // role of the owner before, who is no more than a member once suspended or removed. Who knows the plaintext could do no more.
 func limitFor(ownerID string) string {
-	const roles = `ARRAY['member', 'support', 'admin', 'owner']`
-	return `CASE WHEN k.owner_id = ` + ownerID + ` THEN k.role_limit ELSE (` + roles + `)[least(array_position(` + roles + `, k.role_limit),
-			array_position(` + roles + `, (SELECT CASE WHEN status = 'active' THEN role ELSE 'member' END FROM members WHERE id = k.owner_id)))] END`
+	return `CASE WHEN k.owner_id = ` + ownerID + ` THEN k.role_limit ELSE (` + rolesUpwards + `)[least(array_position(` + rolesUpwards + `, k.role_limit),
+			array_position(` + rolesUpwards + `, (SELECT CASE WHEN status = 'active' THEN role ELSE (` + rolesUpwards + `)[1] END FROM members WHERE id = k.owner_id)))] END`
 }
 
 // UpdateKey stores what of a key may change, and counts its version up. A key that comes to be enabled begins to be idle

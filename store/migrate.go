@@ -191,7 +191,7 @@ func grant(ctx context.Context, db *sqlx.DB, databaseURL string) error {
 	if _, err := tx.ExecContext(ctx, strings.Join(statements, "; ")); err != nil {
 		return err
 	}
-	return tx.Commit()
+	return commit(ctx, tx)
 }
 
 // grantsFor are the statements that give a role the privileges of grants, on the tables that there are. Its arguments are
@@ -258,7 +258,7 @@ func CreateAccount(ctx context.Context, databaseURL, ownerURL string) error {
 		_, err = tx.ExecContext(ctx, fmt.Sprintf("%s ROLE %s LOGIN PASSWORD %s", verb, pq.QuoteIdentifier(server.User), pq.QuoteLiteral(server.Password)))
 	}
 	if err == nil {
-		err = tx.Commit()
+		err = commit(ctx, tx)
 	}
 	return tidy(err)
 }

@@ -74,7 +74,7 @@ func (s *Store) mutateOnce(ctx context.Context, actor account.Actor, action acco
 	if err := tx.record(action, changes); err != nil {
 		return err
 	}
-	return inner.Commit()
+	return commit(ctx, inner)
 }
 
 // errUnrecorded is a mistake in the program: a function of Mutate wrote something and returned no change.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -53,6 +54,16 @@ func (p pool) begin(ctx context.Context, options *sql.TxOptions) (tx *sqlx.Tx, e
 		end()
 	}
 	return tx, end, err
+}
+
+// commit is the context's error when the context ended before the commit: database/sql may have rolled back by then, and calls
+// the transaction done.
+func commit(ctx context.Context, tx *sqlx.Tx) error {
+	err := tx.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // reader is a pool or a transaction.

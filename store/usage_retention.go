@@ -82,7 +82,7 @@ func (s *Store) compactBatch(ctx context.Context, batch func(context.Context, *s
 	if err != nil {
 		return 0, err
 	}
-	return n, tx.Commit()
+	return n, commit(ctx, tx)
 }
 
 // remove deletes rows of a span of time, the oldest first, and returns how many and the hour of the last.

@@ -1,14 +1,15 @@
 package store_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"github.com/moonlatch/moonlatch/internal/account"
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -123,7 +124,8 @@ func TestUsageOfADeletedKeyIsSkipped(t *testing.T) {
 	}
 }
 
-func TestTenThousandCountsAreOneFlush(t *testing.T) {
+// TestTenThousandCountsAreCountedOnce sends them as a replica does: in numbered batches, each again until it is answered.
+func TestTenThousandCountsAreCountedOnce(t *testing.T) {
 	s := storetest.New(t)
 	key := issueKeys(t, s, storetest.Organisation(t, s).Admin, 1)[0]
 	now := s.Now()
@@ -132,13 +134,28 @@ func TestTenThousandCountsAreOneFlush(t *testing.T) {
 		at := now.Add(-time.Duration(i) * time.Hour)
 		counts[i] = store.UsageCount{KeyID: key.ID, Hour: at, Accepted: 1, LastUsedAt: at}
 	}
-	began := time.Now()
-	addUsage(t, s, counts...)
-	addUsage(t, s, counts...)
-	t.Logf("two flushes of %d counts took %v", len(counts), time.Since(began))
+	batch := store.UsageBatch{Replica: uuid.NewString()}
+	for range 2 {
+		for batch.Counts = range slices.Chunk(counts, 1000) {
+			batch.Number++
+			answered(t, func() error { return s.AddUsage(t.Context(), batch) })
+		}
+	}
 	sums, err := s.RequestsSince(t.Context(), key.OrgID, []string{key.ID}, now.AddDate(-10, 0, 0))
 	if err != nil || sums[key.ID] != 24_000 {
 		t.Errorf("the sum is %d, %v", sums[key.ID], err)
+	}
+}
+
+// answered calls again what a busy machine did not do in time. A deadlock is no such thing.
+func answered(t *testing.T, call func() error) {
+	t.Helper()
+	err := call()
+	for deadline := time.Now().Add(2 * time.Minute); errors.Is(err, store.ErrUnavailable) && pq.As(err, "40P01") == nil && time.Now().Before(deadline); {
+		err = call()
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -157,34 +174,30 @@ func TestFlushesAndChangesDoNotWaitForEachOtherCrosswise(t *testing.T) {
 	}
 	ring, ctx := keyring.New(s), t.Context()
 	doomed := ids[15:]
-	flush := func(counts []store.UsageCount) func(context.Context) error {
+	flush := func(counts []store.UsageCount) func() {
 		batch := store.UsageBatch{Replica: uuid.NewString(), Counts: counts}
-		return func(ctx context.Context) error {
+		return func() {
 			batch.Number++
-			return s.AddUsage(ctx, batch)
+			answered(t, func() error { return s.AddUsage(ctx, batch) })
 		}
 	}
 	var all sync.WaitGroup
-	for _, do := range []func(context.Context) error{
+	for _, do := range []func(){
 		flush(there),
 		flush(back),
-		func(ctx context.Context) error {
-			_, err := ring.ChangeStatuses(ctx, org.Admin, apikey.Disable, ids[:15])
-			return err
+		func() {
+			answered(t, func() error { _, err := ring.ChangeStatuses(ctx, org.Admin, apikey.Disable, ids[:15]); return err })
 		},
-		func(ctx context.Context) error {
+		func() {
 			last := len(doomed) - 1
 			id := doomed[last]
 			doomed = doomed[:last]
-			return ring.DeleteKey(ctx, org.Admin, id)
+			answered(t, func() error { return ring.DeleteKey(ctx, org.Admin, id) })
 		},
 	} {
 		all.Go(func() {
 			for range 10 {
-				if err := do(ctx); err != nil {
-					t.Error(err)
-					return
-				}
+				do()
 			}
 		})
 	}
