@@ -153,8 +153,10 @@ func TestKeysLiveTheirLifeOverHTTP(t *testing.T) {
 	}
 	c.call(post, "/v1/api-keys/"+id+"/rotate", nil).expect(t, "rotate twice", 409, "state_conflict")
 	c.call(patch, "/v1/api-keys/"+id, object{"name": "x"}).expect(t, "edit a rotated key", 409, "state_conflict")
-	if old := c.call(get, "/v1/api-keys/"+id, nil); old.text("status") != "rotated" || old.text("replacedBy") != next || old.text("graceEndsAt") == "" {
+	if old := c.call(get, "/v1/api-keys/"+id, nil); old.text("status") != "rotated" || old.text("replacedBy") != next || old.text("graceEndsAt") == "" || old.text("endsAt") != old.text("graceEndsAt") {
 		t.Errorf("the rotated key: %s", old.body)
+	} else if found := c.call(post, "/v1/api-keys/verify", object{"key": plaintext}).expect(t, "verify in the grace period", 200, ""); found.text("key", "endsAt") != old.text("endsAt") {
+		t.Errorf("a verification says another end than %s: %s", old.text("endsAt"), found.body)
 	}
 	gone := c.call(del, "/v1/api-keys/"+next, nil).expect(t, "revoke", 200, "")
 	if gone.text("id") != next || gone.text("revokedAt") == "" {

@@ -52,6 +52,7 @@ func verifiedKey(k *verify.Key) *VerifiedKey {
 		ID: k.ID, Name: k.Name, OwnerID: k.OwnerID, OwnerActive: k.OwnerActive, OrgID: k.OrgID,
 		WorkspaceID: orNull(k.WorkspaceID), ProcessID: orNull(k.ProcessID), Environment: string(k.Environment), Scopes: k.Scopes,
 		BiasProfile: biasProfile(k.Profile), ExpiresAt: k.ExpiresAt, Status: statusWords[k.Status], GraceEndsAt: k.GraceEndsAt,
+		EndsAt: k.EndsAt,
 	}
 }
 

@@ -118,10 +118,10 @@ func widest(p apikey.Policy) any {
 	return pq.Array([]int{p.WidestIPv4, p.WidestIPv6})
 }
 
-// breaking says of a key that it is not as a policy asks: the longest lifetime in seconds, the widest ranges of an allowlist,
+// breaking says of a key that it is not as a policy asks: the longest lifetime in seconds, to its effective end, the widest ranges of an allowlist,
 // and whether it requires a workspace.
 func breaking(longest, allowlist, workspace string) string {
-	return `(k.expires_at - k.created_at > ` + longest + ` * interval '1 second' OR ` + unconfined(allowlist) + ` OR ` +
+	return `(k.ends_at - k.created_at > ` + longest + ` * interval '1 second' OR ` + unconfined(allowlist) + ` OR ` +
 		workspace + ` AND k.workspace_id IS NULL)`
 }
 

@@ -101,7 +101,7 @@ func breach(ctx context.Context, db reader, orgID string, now time.Time, before,
 	}
 	broken, live := breaking(`$3`, `$4`, `$5`), liveAt(`$2`)
 	var (
-		brokenAnew = `(k.expires_at - k.created_at > $3 * interval '1 second' AND k.expires_at - k.created_at <= $6 * interval '1 second'
+		brokenAnew = `(k.ends_at - k.created_at > $3 * interval '1 second' AND k.ends_at - k.created_at <= $6 * interval '1 second'
 			OR ` + unconfined(`$4`) + ` AND NOT ` + unconfined(`$7`) + ` OR $5 AND NOT $8 AND k.workspace_id IS NULL)`
 		unusedAnew = `(k.status = 'enabled' AND u.idle_since <= $9::timestamptz AND (u.idle_since <= $10::timestamptz) IS NOT TRUE)`
 	)

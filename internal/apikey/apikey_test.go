@@ -323,3 +323,19 @@ func TestAnAllowlistOfEverythingIsNone(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicyJudgesALifetimeByItsEffectiveEnd has a key that was rotated because it lives for too long, and ends with its grace period.
+func TestPolicyJudgesALifetimeByItsEffectiveEnd(t *testing.T) {
+	policy := Policy{LongestLifetime: 30 * Day}
+	created := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	for grace, breaks := range map[time.Duration]bool{Day: false, 30 * Day: false, 30*Day + time.Microsecond: true} {
+		rotated, end := created, created.Add(grace)
+		key := Key{Stored: Rotated, CreatedAt: created, ExpiresAt: created.Add(90 * Day), RotatedAt: &rotated, GraceEndsAt: &end}
+		if broken := policy.Broken(key); (len(broken) > 0) != breaks {
+			t.Errorf("a key that works until %v after its creation breaks %v", grace, broken)
+		}
+	}
+	if broken := policy.Broken(Key{Stored: Enabled, CreatedAt: created, ExpiresAt: created.Add(90 * Day)}); len(broken) != 1 {
+		t.Errorf("a key that was not rotated breaks %v", broken)
+	}
+}

@@ -64,7 +64,7 @@ const (
 // Broken lists the rules that a key breaks. Only live keys matter: see Key.LiveAt.
 func (p Policy) Broken(k Key) []Rule {
 	var broken []Rule
-	if k.Lifetime() > p.LongestLifetime {
+	if k.EndsAt().Sub(k.CreatedAt) > p.LongestLifetime {
 		broken = append(broken, LivesTooLong)
 	}
 	if p.RequireAllowlist && !p.confines(k.IPAllowlist) {

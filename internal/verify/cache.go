@@ -49,7 +49,7 @@ type shard struct {
 type entry struct {
 	id, org, owner, workspace, process uuid.UUID // no workspace and no process are uuid.Nil
 	name                               string
-	expiresAt, graceEndsAt             int64 // graceEndsAt is 0 for none
+	expiresAt, graceEndsAt, endsAt     int64 // graceEndsAt is 0 for none; endsAt is apikey.Key.EndsAt
 	terms                              *terms
 }
 
@@ -67,7 +67,7 @@ type terms struct {
 // newEntry makes one of what was read.
 func (c *cache) newEntry(k store.KnownKey) *entry {
 	e := &entry{id: id(k.ID), org: id(k.OrgID), owner: id(k.OwnerID), workspace: id(k.WorkspaceID), process: id(k.ProcessID),
-		name: k.Name, expiresAt: k.ExpiresAt.UnixMicro()}
+		name: k.Name, expiresAt: k.ExpiresAt.UnixMicro(), endsAt: k.EndsAt().UnixMicro()}
 	if k.GraceEndsAt != nil {
 		e.graceEndsAt = k.GraceEndsAt.UnixMicro()
 	}

@@ -70,6 +70,7 @@ type Key struct {
 	ExpiresAt   time.Time
 	Status      apikey.Status // at the time of asking
 	GraceEndsAt *time.Time
+	EndsAt      time.Time // the effective end: see apikey.Key.EndsAt
 }
 
 // trust is how long after the database's last sign of life was sent the cache is still believed, and how old a reading
@@ -305,6 +306,7 @@ func (e *entry) key(now time.Time) *Key {
 		ID: ids[0], Name: e.name, OrgID: ids[1], OwnerID: ids[2], ActsAs: e.terms.actsAs, OwnerActive: e.terms.ownerActive,
 		WorkspaceID: ids[3], ProcessID: ids[4], Environment: e.terms.environment, Scopes: e.terms.scopes, Profile: e.terms.profile,
 		ExpiresAt: life.ExpiresAt, Status: life.StatusAt(now), GraceEndsAt: life.GraceEndsAt,
+		EndsAt: time.UnixMicro(e.endsAt).UTC(),
 	}
 }
 
