@@ -19,9 +19,9 @@ func Explain(err error) error { return tidy(explain(err, "DATABASE_URL")) }
 // Tidy is what the store makes of an error.
 func Tidy(err error) error { return tidy(err) }
 
-// OwnersLike counts the owners of keys that a search for a part of their e-mail asks for by id; many when it asks each key.
+// OwnersLike counts the owners of keys that a search for a part of their name or e-mail asks for by id; many when it asks each key.
 func (s *Store) OwnersLike(ctx context.Context, orgID, search string) (ids int, many bool, err error) {
-	found, err := s.ownersWhere(ctx, orgID, emailLike(`$2`), "%"+escapeLike(search)+"%")
+	found, err := s.ownersWhere(ctx, orgID, ownerLike(`$2`), "%"+escapeLike(search)+"%")
 	return len(found.ids), found.many, err
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// TestASearchByOwnerLooksAtOwnersOfKeys searches by a part of an e-mail that few members have, that most have and few of them own
+// TestASearchByOwnerLooksAtOwnersOfKeys searches by a name, and by a part of an e-mail that few members have, that most have and few of them own
 // keys, and that more owners have than are asked for by id. The bound is what counts: a list of 20 000 ids took 20 times as
 // long as the keys.
 func TestASearchByOwnerLooksAtOwnersOfKeys(t *testing.T) {
@@ -47,6 +47,8 @@ func TestASearchByOwnerLooksAtOwnersOfKeys(t *testing.T) {
 	check("idle", 0, false, 0)       // 3 000 members without a key
 	check("crowd.exam", 5, false, 5) // 3 005 members, 5 with a key
 	check("nobody@", 0, false, 0)
+	run(`UPDATE members SET name = 'Ada Löwe' WHERE email LIKE 'keyowner2@%' AND org_id = $1`, org.ID)
+	check("ada löwe", 1, false, 1)
 	run(members, org.ID, 1100, "busy")
 	run(keys, org.ID, "busy%")
 	check("crowd.exam", 0, true, 1105) // more owners than are asked for by id

@@ -235,7 +235,7 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 	var owners, departed someOwners
 	var err error
 	if f.Search != "" {
-		if owners, err = s.ownersWhere(ctx, orgID, emailLike(`$2`), pattern); err != nil {
+		if owners, err = s.ownersWhere(ctx, orgID, ownerLike(`$2`), pattern); err != nil {
 			return KeyPage{}, err
 		}
 	}
@@ -270,7 +270,7 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 	}
 	query := rowQuery + ` JOIN (` +
 		found(`$12 = '' OR k.name ILIKE $13`) + ` UNION ` +
-		found(`$12 <> '' AND `+owners.own(`$19`, emailLike(`$13`))) + ` UNION ` +
+		found(`$12 <> '' AND `+owners.own(`$19`, ownerLike(`$13`))) + ` UNION ` +
 		found(`$12 <> '' AND (k.signature = $12 OR k.prefix = $12 OR k.id BETWEEN $14::uuid AND $15::uuid)`) + order + `) AS found ON found.id = k.id
 		ORDER BY found.place ` + direction + `, k.id ` + direction
 	low, high := idRange(f.Search)
@@ -296,7 +296,9 @@ func (s *Store) ListKeys(ctx context.Context, orgID string, f apikey.Filter, sor
 // Conditions on a member m whose keys are looked for.
 const notActive = `m.status <> 'active'`
 
-func emailLike(pattern string) string { return `m.email ILIKE ` + pattern }
+func ownerLike(pattern string) string {
+	return `(m.email ILIKE ` + pattern + ` OR m.name ILIKE ` + pattern + `)`
+}
 
 // mostOwners bounds how many owners of keys a list looks at before it looks at keys, and how many ids it asks for.
 const mostOwners = 1000

@@ -7,7 +7,7 @@ import (
 
 // Filter is what a list of keys is narrowed to. An empty field does not narrow.
 type Filter struct {
-	Search        string // in the name or the owner's e-mail; or an id, a prefix or a signature
+	Search        string // in the name, or the owner's name or e-mail; or an id, a prefix or a signature
 	Status        Status
 	OwnerID       string
 	Environment   Environment

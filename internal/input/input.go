@@ -60,8 +60,9 @@ const (
 	errEmail    Sentence = "Enter an e-mail address, like name@example.com."
 )
 
-// Line cleans one line of text: surrounding space goes, composed form (Unicode NFC) comes. Control characters,
-// characters that turn the direction of text, and zero-width ones are refused, for they make two names look alike.
+// Line cleans one line of text: surrounding space goes, space within becomes one U+0020, as browsers display and copy it,
+// and composed form (Unicode NFC) comes. Control characters, characters that turn the direction of text, and zero-width
+// ones are refused, for they make two names look alike.
 func Line(text string) (string, error) {
 	if !utf8.ValidString(text) {
 		return "", errEncoding
@@ -70,8 +71,11 @@ func Line(text string) (string, error) {
 	if visible(text) != text {
 		return "", errControl
 	}
-	return text, nil
+	return oneSpace(text), nil
 }
+
+// oneSpace replaces each run of white space by one U+0020, and takes it away at both ends.
+func oneSpace(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // maxSearch is longer than any name, e-mail address or id, in characters.
 const maxSearch = 300
@@ -79,26 +83,37 @@ const maxSearch = 300
 // Search cleans what somebody looks for. It is compared and not kept, so nothing is refused: what shows nothing goes, and
 // what is too long for anything to match is cut.
 func Search(text string) string {
-	text = visible(norm.NFC.String(strings.TrimSpace(visible(strings.ToValidUTF8(text, "")))))
+	text = strings.ToValidUTF8(text, "")
+	text = visible(norm.NFC.String(oneSpace(visible(text))))
 	if cut := []rune(text); len(cut) > maxSearch {
 		text = string(cut[:maxSearch])
 	}
 	return text
 }
 
-// visible is the text without the characters that show nothing. A joiner shows how its neighbours are written, and stays
-// where it has such neighbours.
+// visible is the text without the characters that show nothing. A joiner or a selector shows how its neighbours are
+// written, and stays where it has such neighbours.
 func visible(text string) string {
-	if !strings.ContainsFunc(text, func(r rune) bool { return r == emojiStyle || invisible(r) }) {
+	if !strings.ContainsFunc(text, invisible) {
 		return text
 	}
 	runes := []rune(text)
 	shown := make([]rune, 0, len(runes))
-	for i, r := range runes {
-		if r == emojiStyle && (i == 0 || !styled(runes[i-1])) {
+	for i := 0; i < len(runes); i++ {
+		r := runes[i]
+		if n := flagTags(runes[i:]); n > 0 {
+			shown = append(shown, runes[i:i+n]...)
+			i += n - 1
 			continue
 		}
-		if !invisible(r) || i > 0 && i < len(runes)-1 && joins(runes[i-1], r, runes[i+1]) {
+		var before, after rune // 0 is a neighbour of nothing
+		if i > 0 {
+			before = runes[i-1]
+		}
+		if i < len(runes)-1 {
+			after = runes[i+1]
+		}
+		if !invisible(r) || joins(before, r, after) || selects(before, r) {
 			shown = append(shown, r)
 		}
 	}
@@ -106,24 +121,62 @@ func visible(text string) string {
 }
 
 const (
-	nonJoiner = '\u200C' // parts letters that would be joined: Persian needs it within words
-	joiner    = '\u200D' // joins letters of Indic scripts, and emoji
+	nonJoiner  = '\u200C' // parts letters that would be joined: Persian needs it within words
+	joiner     = '\u200D' // joins letters of Indic scripts, and emoji
+	textStyle  = '\uFE0E' // asks for a symbol in black and white
+	emojiStyle = '\uFE0F' // asks for a symbol as an emoji; many keyboards put it behind one
+	blackFlag  = '\U0001F3F4'
+	endOfTags  = '\U000E007F'
 )
 
-// joins reports whether a joiner between these two is text: it stands between letters or marks, or U+200D between the
-// parts of an emoji.
+// joins reports whether a joiner between these two is text: it stands between letters or marks, U+200D behind a virama,
+// as older text writes a chillu (RFC 5892, A.2), or U+200D between the parts of an emoji.
 func joins(before, r, after rune) bool {
 	if r != nonJoiner && r != joiner {
 		return false
 	}
-	written := unicode.In(before, unicode.L, unicode.M) && before != emojiStyle && unicode.In(after, unicode.L, unicode.M)
+	written := isText(before) && isText(after) || r == joiner && isVirama(before)
 	emoji := r == joiner && (before == emojiStyle || unicode.In(before, unicode.So, unicode.Sk)) && unicode.Is(unicode.So, after)
 	return written || emoji
 }
 
-// styled reports whether U+FE0F behind a character makes an emoji of it: a symbol, or a digit of a keycap.
-func styled(before rune) bool {
-	return unicode.In(before, unicode.So, unicode.Sm, unicode.Sk, unicode.Po) && before > unicode.MaxASCII || strings.ContainsRune("0123456789#*", before)
+func isText(r rune) bool { return unicode.In(r, unicode.L, unicode.M) && !unicode.In(r, unseen...) }
+
+func isVirama(r rune) bool {
+	const virama = 9 // the canonical combining class
+	return norm.NFC.PropertiesString(string(r)).CCC() == virama
+}
+
+// selects reports whether a variation selector is text: behind a symbol or the digit of a keycap one for text or emoji,
+// behind a Chinese character one of those that Japanese names need, and behind a Mongolian letter one of its forms.
+func selects(before, r rune) bool {
+	switch {
+	case r == textStyle || r == emojiStyle:
+		return unicode.In(before, unicode.So, unicode.Sm, unicode.Sk, unicode.Po) && before > unicode.MaxASCII || strings.ContainsRune("0123456789#*", before)
+	case r >= '\U000E0100' && r <= '\U000E01EF':
+		return unicode.Is(unicode.Han, before)
+	case r >= '\u180B' && r <= '\u180D' || r == '\u180F':
+		return unicode.Is(unicode.Mongolian, before) && unicode.Is(unicode.L, before)
+	}
+	return false
+}
+
+// flagTags counts the characters of a flag of a part of a country at the beginning of a text, like England's: a black flag,
+// small letters and digits as tags, and the end of tags (UTS 51, ED-14a). 0 if there is none.
+func flagTags(text []rune) int {
+	const fewest, most = 3, 6 // a country and its part, like gbeng
+	if text[0] != blackFlag {
+		return 0
+	}
+	for i, r := range text[1:min(len(text), most+2)] {
+		switch {
+		case r == endOfTags && i >= fewest:
+			return i + 2
+		case !(r >= '\U000E0030' && r <= '\U000E0039' || r >= '\U000E0061' && r <= '\U000E007A'):
+			return 0
+		}
+	}
+	return 0
 }
 
 // unseen are the characters that show nothing: control and format characters, line and paragraph separators, those
@@ -131,14 +184,9 @@ func styled(before rune) bool {
 var unseen = []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point,
 	unicode.Variation_Selector, unicode.Noncharacter_Code_Point}
 
-const (
-	emojiStyle   = '\uFE0F' // a variation selector that many keyboards put behind an emoji
-	emptyBraille = '\u2800'
-)
+const emptyBraille = '\u2800'
 
-func invisible(r rune) bool {
-	return r != emojiStyle && (r == emptyBraille || unicode.In(r, unseen...))
-}
+func invisible(r rune) bool { return r == emptyBraille || unicode.In(r, unseen...) }
 
 // ID brings an id to the one spelling in which it is stored and written down. Others are understood, as they are
 // elsewhere: in capitals, without dashes, in braces, as a URN (RFC 9562).
@@ -156,7 +204,7 @@ func Email(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if strings.ContainsRune(text, joiner) || strings.ContainsRune(text, nonJoiner) {
+	if strings.ContainsFunc(text, invisible) { // joiners and selectors are text in a name alone
 		return "", errEmail
 	}
 	text = norm.NFKC.String(strings.ToLower(norm.NFKC.String(text))) // a small letter can join an accent that its capital could not

@@ -11,7 +11,7 @@ import (
 )
 
 func TestLineIsCleanedOrRefused(t *testing.T) {
-	for text, want := range map[string]string{"  a b ": "a b", "e\u0301": "é", "": "", "日本語 🙂": "日本語 🙂", "❤️": "❤️", "\t\n": ""} {
+	for text, want := range map[string]string{"  a b ": "a b", "a  b": "a b", "a\u00a0\u2009b": "a b", "山田\u3000太郎": "山田 太郎", "e\u0301": "é", "": "", "日本語 🙂": "日本語 🙂", "❤️": "❤️", "\t\n": ""} {
 		if got, err := Line(text); got != want || err != nil {
 			t.Errorf("%q is %q, %v", text, got, err)
 		}
@@ -24,7 +24,7 @@ func TestLineIsCleanedOrRefused(t *testing.T) {
 }
 
 func TestSearchRefusesNothing(t *testing.T) {
-	for text, want := range map[string]string{" a b ": "a b", "\u200ba\u202eb\n": "ab", "\u200b\ufeff": "", "\xff": "", "e\u0301": "é", "❤️": "❤️", strings.Repeat("語", 10_000): strings.Repeat("語", maxSearch)} {
+	for text, want := range map[string]string{" a b ": "a b", "a \t\u00a0b": "a b", "a\u200b \u200b b": "a b", "\u200ba\u202eb\n": "ab", "\u200b\ufeff": "", "\xff": "", "e\u0301": "é", "❤️": "❤️", strings.Repeat("語", 10_000): strings.Repeat("語", maxSearch)} {
 		if got := Search(text); got != want {
 			t.Errorf("%.30q is %.30q", text, got)
 		}
@@ -78,9 +78,10 @@ func TestProblemsAreAnErrorOnlyWhenThereAreAny(t *testing.T) {
 
 // TestJoinersAreTextBetweenWhatTheyJoin takes what Persian, Indic scripts and emoji are written with, and refuses what hides.
 func TestJoinersAreTextBetweenWhatTheyJoin(t *testing.T) {
-	for _, text := range []string{"علی\u200cرضا", "می\u200cخواهم", "क्\u200dष", "ശ്രീ\u200d കൃഷ്ണ", "👩\u200d💻 laptop", "🏳\ufe0f\u200d🌈", "👩🏽\u200d🔬", "❤\ufe0f\u200d🔥", "👨\u200d👩\u200d👧\u200d👦"} {
+	for _, text := range []string{"علی\u200cرضا", "می\u200cخواهم", "क्\u200dष", "ശ്രീ\u200d കൃഷ്ണ", "👩\u200d💻 laptop", "🏳\ufe0f\u200d🌈", "👩🏽\u200d🔬", "❤\ufe0f\u200d🔥", "👨\u200d👩\u200d👧\u200d👦",
+		"ന്\u200d", "അവന്\u200d x", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f kit", "🏴\u200d☠\ufe0f", "☎\ufe0e", "1\ufe0f\u20e3", "葛\U000e0100城", "ᠮᠣᠩᠭᠣᠯ\u180b"} {
 		got, err := Line(text)
-		if strings.HasPrefix(text, "ശ്രീ") { // a chillu by joiner before a space joins nothing
+		if strings.HasPrefix(text, "ശ്രീ") { // a joiner behind a vowel and before a space joins nothing
 			if err == nil {
 				t.Errorf("%q is taken as %q", text, got)
 			}
@@ -93,16 +94,23 @@ func TestJoinersAreTextBetweenWhatTheyJoin(t *testing.T) {
 			t.Errorf("%q is looked for as %q", text, found)
 		}
 	}
-	for _, text := range []string{"\u200cadmin", "admin\u200d", "a\u200d\u200db", "a\u200c\u200cb", "a \u200db", "1\u200d2", "a\u200d💻", "💻\u200da", "a\u200bb", "a\u202eb", "a\u2066b", "a\ufeffb", "💻\u200c💻", "-\u200d-", "\ufe0f", "admin\ufe0f", "a\ufe0f\ufe0fb", "❤\ufe0f\ufe0f"} {
+	for _, text := range []string{"\u200cadmin", "admin\u200d", "a\u200d\u200db", "a\u200c\u200cb", "a \u200db", "1\u200d2", "a\u200d💻", "💻\u200da", "a\u200bb", "a\u202eb", "a\u2066b", "a\ufeffb", "💻\u200c💻", "-\u200d-", "\ufe0f", "admin\ufe0f", "a\ufe0f\ufe0fb", "❤\ufe0f\ufe0f",
+		"a\ufe0e", "a\U000e0100", "葛\U000e0100\U000e0100", "a\u180b", "ᠮ\u180b\u180b", "\u180e", "a\U000e0067\U000e007f", "🏴\U000e0067", "🏴\U000e007f", "🏴\U000e0067\U000e0062\U000e0065x",
+		"🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e0067\U000e0067\U000e0067\U000e007f", "x\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"} {
 		if got, err := Line(text); err == nil {
 			t.Errorf("%q is taken as %q", text, got)
 		}
-		if found := Search(text); strings.ContainsAny(found, "\u200b\u200c\u200d\u202e\u2066\ufeff") {
+		if found := Search(text); strings.ContainsAny(found, "\u200b\u200c\u200d\u202e\u2066\ufeff\ufe0e\u180e\U000e0067\U000e007f") {
 			t.Errorf("%q is looked for as %q", text, found)
 		}
 	}
-	if got, err := Email("a\u200cb@example.com"); err == nil {
-		t.Errorf("an address with a joiner: %q", got)
+	for _, address := range []string{"a\u200cb@example.com", "1\ufe0f@example.com", "☎\ufe0e@example.com", "葛\U000e0100@example.com", "ന്\u200d@example.com"} {
+		if got, err := Email(address); err == nil {
+			t.Errorf("an address with a joiner or a selector: %q", got)
+		}
+	}
+	if NameKey("葛\U000e0100城") != NameKey("葛城") || NameKey("☎\ufe0e") != NameKey("☎") {
+		t.Error("a variant of a character makes another name")
 	}
 	if NameKey("❤\ufe0f x") != NameKey("❤ x") {
 		t.Error("a style makes another name")
