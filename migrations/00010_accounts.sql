@@ -14,34 +14,13 @@ CREATE CONSTRAINT TRIGGER sessions_are_audited
     AFTER INSERT OR UPDATE OF id, org_id, member_id, created_at, expires_at, ended_at, address, user_agent, kind ON sessions
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION require_audit_event('id');
 
--- What a name is compared by: without case, width and repeated spaces (input.NameKey). Names that were alike before stay:
--- the oldest has the key, the others have one with their id, until they are renamed. NULL is what an older version writes
--- beside this one during an upgrade.
+-- What a name is compared by: without case, width and repeated spaces (input.NameKey). PostgreSQL folds case as its locale does, so
+-- the program fills it after the migrations (store.Migrate). NULL is what an older version writes beside this one during an
+-- upgrade; it is filled when this version migrates again.
 ALTER TABLE organisations ADD COLUMN name_key text;
 ALTER TABLE workspaces ADD COLUMN name_key text;
 ALTER TABLE processes ADD COLUMN name_key text;
 ALTER TABLE bias_profiles ADD COLUMN name_key text;
-
-ALTER TABLE organisations DISABLE TRIGGER organisations_are_audited; -- the names stay as they are
-ALTER TABLE workspaces DISABLE TRIGGER workspaces_are_audited;
-ALTER TABLE processes DISABLE TRIGGER processes_are_audited;
-ALTER TABLE bias_profiles DISABLE TRIGGER bias_profiles_are_audited;
-UPDATE organisations t SET name_key = lower(name) || coalesce(' ' || older.alike, '') FROM (
-    SELECT id, CASE WHEN row_number() OVER (PARTITION BY lower(name) ORDER BY created_at, id) > 1 THEN id END AS alike
-    FROM organisations) AS older WHERE older.id = t.id;
-UPDATE workspaces t SET name_key = lower(name) || coalesce(' ' || older.alike, '') FROM (
-    SELECT id, CASE WHEN row_number() OVER (PARTITION BY org_id, lower(name) ORDER BY created_at, id) > 1 THEN id END AS alike
-    FROM workspaces) AS older WHERE older.id = t.id;
-UPDATE processes t SET name_key = lower(name) || coalesce(' ' || older.alike, '') FROM (
-    SELECT id, CASE WHEN row_number() OVER (PARTITION BY workspace_id, lower(name) ORDER BY created_at, id) > 1 THEN id END AS alike
-    FROM processes) AS older WHERE older.id = t.id;
-UPDATE bias_profiles t SET name_key = lower(name) || coalesce(' ' || older.alike, '') FROM (
-    SELECT id, CASE WHEN row_number() OVER (PARTITION BY org_id, lower(name) ORDER BY created_at, id) > 1 THEN id END AS alike
-    FROM bias_profiles) AS older WHERE older.id = t.id;
-ALTER TABLE organisations ENABLE TRIGGER organisations_are_audited;
-ALTER TABLE workspaces ENABLE TRIGGER workspaces_are_audited;
-ALTER TABLE processes ENABLE TRIGGER processes_are_audited;
-ALTER TABLE bias_profiles ENABLE TRIGGER bias_profiles_are_audited;
 
 CREATE UNIQUE INDEX organisations_name_alike ON organisations (name_key);
 CREATE UNIQUE INDEX workspaces_name_alike ON workspaces (org_id, name_key);

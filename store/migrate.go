@@ -83,6 +83,9 @@ func Migrate(ctx context.Context, databaseURL, ownerURL string) (applied int, er
 		return 0, err
 	}
 	results, err := provider.Up(ctx)
+	if err == nil {
+		err = fillNameKeys(ctx, db)
+	}
 	if err == nil && ownerURL != "" {
 		if err = grant(ctx, db, databaseURL); err == nil {
 			err = sameTables(ctx, db, databaseURL)

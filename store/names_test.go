@@ -1,67 +1,140 @@
 package store_test
 
 import (
-	"io/fs"
-	"strings"
+	"errors"
+	"fmt"
 	"testing"
 
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+	"github.com/pressly/goose/v3"
+
+	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/migrations"
+	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// TestAnUpgradeKeepsNamesThatAreAlike migrates a database in which earlier versions made such names.
-func TestAnUpgradeKeepsNamesThatAreAlike(t *testing.T) {
-	db := storetest.DB(t, storetest.Empty(t))
-	db.SetMaxOpenConns(1) // a setting is of its connection
-	files, err := fs.Glob(migrations.Files, "*.sql")
+// alike are names that earlier versions kept apart, and this one compares as equal.
+var alike = [][]string{
+	{"Second Org", "second org", "SECOND ORG", "Second  Org", "Second\u00a0Org", "Ｓｅｃｏｎｄ Org"},
+	{"Straße", "STRASSE", "STRAẞE", "straſſe"},
+	{"İstanbul", "i\u0307stanbul"}, {"Istanbul", "istanbul", "ISTANBUL"}, {"ısparta"},
+	{"ΟΔΟΣ", "οδος", "οδοσ"},
+	{"Office", "oﬃce", "OFFICE"},
+	{"Caf\u00e9", "CAFE\u0301"},
+	{"Ⅷ", "viii"},
+	{"ÄÖÜ", "äöü", "äö\u200dü"},
+	{"ПРИВЕТ", "привет"},
+}
+
+// TestAnUpgradeFillsTheKeysOfNames migrates a database of an earlier version. Each name then has the key that Go gives it, and of
+// those that are alike the oldest alone.
+func TestAnUpgradeFillsTheKeysOfNames(t *testing.T) {
+	address := storetest.Empty(t)
+	provider, err := goose.NewProvider(goose.DialectPostgres, storetest.Plain(t, address), migrations.Files)
 	if err != nil {
 		t.Fatal(err)
 	}
-	execute := func(statement string) {
+	if _, err := provider.UpTo(t.Context(), 8); err != nil {
+		t.Fatal(err)
+	}
+	earlier := storetest.Unaudited(t, address)
+	const org = "00000000-0000-7000-8000-000000000001"
+	rows := 0
+	add := func(name string) {
+		rows++
+		id := uuid.Must(uuid.NewV7()).String()
+		for _, statement := range []string{
+			`INSERT INTO organisations (id, name, created_at) VALUES ($1, $2, now() + $3 * interval '1 second')`,
+			`INSERT INTO workspaces (id, org_id, name, created_at) VALUES ($1, '` + org + `', $2, now() + $3 * interval '1 second')`,
+			`INSERT INTO processes (id, org_id, workspace_id, name, created_at) VALUES ($1, '` + org + `', '` + org + `', $2, now() + $3 * interval '1 second')`,
+			`INSERT INTO bias_profiles (id, org_id, name, default_threshold, created_at) VALUES ($1, '` + org + `', $2, 50, now() + $3 * interval '1 second')`,
+		} {
+			if _, err := earlier.Exec(statement, id, name, rows); err != nil {
+				t.Fatalf("%q: %v", name, err)
+			}
+		}
+	}
+	for _, names := range alike {
+		for _, name := range names {
+			add(name)
+		}
+	}
+	migrate := func() {
 		t.Helper()
-		if _, err := db.Exec(statement); err != nil {
+		if _, err := store.Migrate(t.Context(), storetest.Serving(address), address); err != nil {
 			t.Fatal(err)
 		}
 	}
-	upgraded := false
-	for _, file := range files {
-		if strings.HasPrefix(file, "00010") {
-			upgraded = true
-			execute(`SET session_replication_role = replica;
-				INSERT INTO organisations (id, name, created_at) VALUES
-					('00000000-0000-7000-8000-000000000001', 'Second Org', '2026-01-01'), ('00000000-0000-7000-8000-000000000002', 'second org', '2026-02-01');
-				INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), '00000000-0000-7000-8000-000000000001', name, '2026-01-01'
-					FROM unnest(ARRAY['Research', 'research', 'RESEARCH', 'Sales']) AS name;
-				INSERT INTO processes (id, org_id, workspace_id, name, created_at) SELECT gen_random_uuid(), w.org_id, w.id, n, '2026-01-01'
-					FROM workspaces w, unnest(ARRAY['Chat', 'chat']) AS n;
-				INSERT INTO bias_profiles (id, org_id, name, default_threshold, created_at) SELECT gen_random_uuid(), '00000000-0000-7000-8000-000000000001', name, 50, '2026-01-01'
-					FROM unnest(ARRAY['Strict', 'strict']) AS name;
-				SET session_replication_role = DEFAULT`)
-		}
-		text, err := fs.ReadFile(migrations.Files, file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		execute("BEGIN;" + string(text) + "; COMMIT")
-	}
-	if !upgraded {
-		t.Fatal("the migration is not there")
-	}
-	for table, want := range map[string][2]int{"organisations": {2, 1}, "workspaces": {4, 2}, "processes": {8, 4}, "bias_profiles": {2, 1}} {
-		var rows, keys int
-		if err := db.QueryRow(`SELECT count(*), count(*) FILTER (WHERE name_key = lower(name)) FROM `+table).Scan(&rows, &keys); err != nil {
-			t.Fatal(err)
-		}
-		if rows != want[0] || keys != want[1] {
-			t.Errorf("of %d %s %d have the key of their name, not %v", rows, table, keys, want)
+	check := func(keys int) {
+		t.Helper()
+		for _, table := range []string{"organisations", "workspaces", "processes", "bias_profiles"} {
+			found, err := earlier.Query(`SELECT id, name, name_key FROM ` + table + ` ORDER BY created_at`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = found.Close() }()
+			seen, n := map[string]bool{}, 0
+			for ; found.Next(); n++ {
+				var id, name, key string
+				if err := found.Scan(&id, &name, &key); err != nil {
+					t.Fatalf("%s: %v", table, err)
+				}
+				want := input.NameKey(name)
+				if seen[want] {
+					want += " " + id
+				}
+				seen[want] = true
+				if key != want {
+					t.Errorf("%s: the key of %q is %q, want %q", table, name, key, want)
+				}
+			}
+			if n != keys {
+				t.Errorf("%s: %d rows of %d", table, n, keys)
+			}
 		}
 	}
-	var disabled int
-	if err := db.QueryRow(`SELECT count(*) FROM pg_trigger WHERE tgenabled = 'D'`).Scan(&disabled); err != nil || disabled > 0 {
-		t.Errorf("%d triggers are off, %v", disabled, err)
+	migrate()
+	check(rows)
+	add("Second\u3000ORG") // as an older version does beside this one
+	migrate()
+	check(rows)
+	if off := texts(t, storetest.DB(t, address), `SELECT tgname FROM pg_trigger WHERE tgenabled = 'D'`); len(off) > 0 {
+		t.Errorf("triggers are off: %s", off)
 	}
-	var always int
-	if err := db.QueryRow(`SELECT count(*) FROM pg_trigger WHERE tgname = 'bias_profiles_make_news' AND tgenabled = 'A'`).Scan(&always); err != nil || always != 1 {
-		t.Errorf("the notification of profiles is on always: %d, %v", always, err)
+	if always := texts(t, storetest.DB(t, address), `SELECT tgname FROM pg_trigger WHERE tgname = 'bias_profiles_make_news' AND tgenabled = 'A'`); len(always) != 1 {
+		t.Error("the notification of profiles is not on always")
+	}
+	s := opened(t, storetest.Serving(address))
+	for i, names := range alike {
+		name := fmt.Sprintf(" %s ", names[len(names)-1])
+		operator := account.Actor{OrgID: uuid.NewString(), Email: "operator", Role: account.Operator}
+		err := s.Mutate(t.Context(), operator, account.SetUp, func(tx *store.Tx) ([]audit.Change, error) {
+			return nil, tx.InsertOrganisation(name, audit.Genesis)
+		})
+		if !errors.Is(err, store.ErrTaken) {
+			t.Errorf("a new name like those of %d, %q: %v", i, name, err)
+		}
+	}
+}
+
+// TestAServerLeavesKeysOfNamesToTheOwner starts while an older version writes names without.
+func TestAServerLeavesKeysOfNamesToTheOwner(t *testing.T) {
+	address := storetest.URL(t)
+	if _, err := storetest.Unaudited(t, address).Exec(`INSERT INTO organisations (id, name, created_at) VALUES ($1, 'Early', now())`, uuid.NewString()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Migrate(t.Context(), address, ""); err != nil {
+		t.Errorf("the account that serves: %v", err)
+	}
+	if _, err := store.Migrate(t.Context(), address, storetest.Owner(address)); err != nil {
+		t.Error(err)
+	}
+	var keys []string
+	if err := storetest.DB(t, address).QueryRow(`SELECT array_agg(name_key) FROM organisations`).Scan(pq.Array(&keys)); err != nil || len(keys) != 1 || keys[0] != "early" {
+		t.Errorf("%s, %v", keys, err)
 	}
 }
