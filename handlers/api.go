@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -158,6 +160,12 @@ func decode(body []byte, into any) error {
 			return err
 		}
 	}
+	switch { // json would say only that neither is valid
+	case bytes.HasPrefix(body, []byte("\ufeff")):
+		return refuse(http.StatusBadRequest, "The body begins with a byte order mark. Send UTF-8 without one.")
+	case !utf8.Valid(body):
+		return refuse(http.StatusBadRequest, "The body is not valid UTF-8.")
+	}
 	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
 	var syntactic *jsontext.SyntacticError
 	var semantic *json.SemanticError
@@ -171,6 +179,8 @@ func decode(body []byte, into any) error {
 		return input.Problems{fieldOf(semantic.JSONPointer): "There is no such field."}
 	case errors.As(err, &semantic) && fieldOf(semantic.JSONPointer) == "":
 		return refuse(http.StatusBadRequest, "Send one JSON object.")
+	case errors.As(err, &semantic) && errors.Is(err, strconv.ErrRange):
+		return input.Problems{fieldOf(semantic.JSONPointer): "This number is out of range."}
 	case errors.As(err, &semantic):
 		return input.Problems{fieldOf(semantic.JSONPointer): "Send " + kindOf(semantic.GoType) + "."}
 	}
@@ -216,6 +226,8 @@ func refuseEmpty(problems input.Problems, within string, sent map[string]jsontex
 				switch {
 				case string(entry) == `""`:
 					problems[path] = "An entry is empty."
+				case entry.Kind() == 'n': // no list of ours has entries that may be null; without this they would be empty texts
+					problems[path] = "An entry is null."
 				case entry.Kind() == '{' && json.Unmarshal(entry, &object) == nil:
 					members := fieldsOf(known.entry)
 					for member, of := range members { // null is for what an answer says with null, and no answer does so within a list

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -157,6 +158,9 @@ const noValue = "This is empty. Send a value, or leave it out."
 // knownQuery refuses a query that asks for something that the call does not know, for one thing twice, or for nothing: the
 // answer would be to another question.
 func knownQuery(c echo.Context, known ...string) error {
+	if _, err := url.ParseQuery(c.Request().URL.RawQuery); err != nil {
+		return errAddress // what can't be read would be left out; nobody else looks at the questions of gateways
+	}
 	problems := queryProblems(c, known)
 	for name, values := range c.QueryParams() {
 		if slices.Contains(known, name) && len(values) == 1 && values[0] == "" {
