@@ -119,10 +119,11 @@ func (h *handler) issueKey(c echo.Context, settle func(*keyring.KeyDraft) error)
 // idempotencyKey is what a program calls its request, so that sending it again does not issue a second key.
 func idempotencyKey(c echo.Context) (string, error) {
 	values := c.Request().Header["Idempotency-Key"]
-	switch {
-	case len(values) == 0:
+	if len(values) == 0 {
 		return "", nil
-	case apikey.SignatureIn(values[0]) != "": // it would be stored
+	}
+	switch _, signature := withoutKeys(values[0]); {
+	case signature != "": // it would be stored
 		return "", input.Problems{"Idempotency-Key": "This is a whole API key. Draw a random name for the request instead."}
 	case len(values) == 1 && values[0] != "" && plain(values[0]) && utf8.RuneCountInString(values[0]) <= 255:
 		return values[0], nil
@@ -231,11 +232,10 @@ func readSearch(c echo.Context) (string, error) {
 // searched is what somebody looks for, for pages and programs alike. A key that is written as it is displayed is looked for
 // by its prefix or signature, and a text that holds a whole key by that key's signature.
 func searched(text string) string {
-	search := input.Search(text)
-	if signature := apikey.SignatureIn(search); signature != "" {
+	if _, signature := withoutKeys(text); signature != "" {
 		return signature
 	}
-	return apikey.Unmask(search)
+	return apikey.Unmask(input.Search(text))
 }
 
 // readCount reads a number of 1 to most; otherwise is what a program means that sends none.

@@ -332,3 +332,26 @@ func FuzzFormToken(f *testing.F) {
 		}
 	})
 }
+
+// FuzzWithoutKeys puts a key, encoded as often as the seed says, between any two texts: nothing of its secret comes out, whatever
+// is decoded, and a text without a key stays as it is.
+func FuzzWithoutKeys(f *testing.F) {
+	const secret = "0123456789abcdefghijklmnopqrstuv"
+	key := "pk_test_AbCdEf000547_" + secret + "00dXaG"
+	for _, seed := range []string{"", "x", "%", "%2", "%25", "pk_live_", "pk_test_AbCdEf000547_", "cGtfbGl2ZV9", "\u200b", "％", "&q=", "\xff", "Bearer "} {
+		f.Add(seed, seed, uint8(len(seed)))
+	}
+	f.Fuzz(func(t *testing.T, before, after string, times uint8) {
+		encoded := key
+		for range times % 8 {
+			encoded = url.QueryEscape(strings.ReplaceAll(encoded, "_", "%5F"))
+		}
+		clean, signature := withoutKeys(before + encoded + after)
+		if signature == "" || apikey.SignatureIn(decodeAll(clean)) != "" {
+			t.Fatalf("%q between %q and %q comes out as %q", encoded, before, after, clean)
+		}
+		if clean, signature := withoutKeys(before); signature == "" && clean != before {
+			t.Fatalf("%q has no key and comes out as %q", before, clean)
+		}
+	})
+}

@@ -11,8 +11,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
-	"github.com/moonlatch/moonlatch/internal/apikey"
-	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -123,12 +121,13 @@ func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
 // visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear, and
 // holds no key and nothing that turns or hides the text beside it: it is stored and shown.
 func visitor(c echo.Context) keyring.Visitor {
+	said, _ := withoutKeys(c.Request().UserAgent()) // before characters go that may hide one
 	agent := strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Cc, unicode.Cf) {
 			return -1
 		}
 		return r
-	}, apikey.Redact(c.Request().UserAgent()))
+	}, said)
 	return keyring.Visitor{Address: c.RealIP(), UserAgent: strings.ToValidUTF8(agent[:min(len(agent), 300)], "")}
 }
 
@@ -161,53 +160,21 @@ func asTyped(request *http.Request) string {
 		typed.Del("nonce")
 	}
 	for name, values := range typed {
-		if strings.HasSuffix(strings.ToLower(name), "password") {
+		if _, signature := withoutKeys(name); signature != "" || strings.HasSuffix(strings.ToLower(name), "password") {
 			typed.Del(name)
 		}
 		for i := range values {
-			values[i] = apikey.Redact(values[i])
+			values[i], _ = withoutKeys(values[i])
 		}
 	}
-	if path := withQuery(request.URL.Path, typed); len(path) <= maxDraft {
-		return path
+	path := request.URL.Path
+	if clean, signature := withoutKeys(path); signature != "" {
+		path = clean
 	}
-	return request.URL.Path
-}
-
-// keepKeysOut leads a browser that asks for an address with a whole API key in it to the same address without: the history of a
-// browser and the logs of proxies keep addresses. Where it stood is the signature, which a search finds as well.
-func (h *handler) keepKeysOut(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			return next(c)
-		}
-		path, query := apikey.Redact(r.URL.Path), r.URL.Query()
-		found := path != r.URL.Path
-		for name, values := range query {
-			if apikey.SignatureIn(name) != "" {
-				found = true
-				query.Del(name)
-				continue
-			}
-			for i, value := range values {
-				value = input.Search(value) // without characters that nobody sees between those of a key
-				switch signature := apikey.SignatureIn(value); {
-				case signature == "":
-				case name == "q":
-					found, values[i] = true, signature
-					query.Del("cursor") // of another search
-				default:
-					found, values[i] = true, apikey.Redact(value)
-				}
-			}
-		}
-		if !found {
-			return next(c)
-		}
-		here := url.URL{Path: "/" + strings.TrimLeft(path, "/")} // more would name another host
-		return h.goTo(c, withQuery(here.EscapedPath(), query))
+	if with := withQuery(path, typed); len(with) <= maxDraft {
+		return with
 	}
+	return path
 }
 
 func withQuery(path string, query url.Values) string {
@@ -251,7 +218,10 @@ func (e *crossOriginError) sentence() string {
 // crossOrigin logs a refused request with what an operator compares: Origin, Host and BASE_URL.
 func (h *handler) crossOrigin(c echo.Context) error {
 	request := c.Request()
-	clipped := func(text string) string { return strings.ToValidUTF8(text[:min(len(text), 200)], "") }
+	clipped := func(text string) string {
+		text, _ = withoutKeys(text)
+		return strings.ToValidUTF8(text[:min(len(text), 200)], "")
+	}
 	e := &crossOriginError{clipped(request.Header.Get("Origin")), h.baseURL.String()}
 	h.log.Warn("cross-origin request refused: Origin is neither BASE_URL nor the Host", "origin", e.origin, "host", clipped(request.Host),
 		"base_url", e.expected, "sec_fetch_site", clipped(request.Header.Get("Sec-Fetch-Site")), "route", c.Path(), "address", c.RealIP(), "request", requestID(c))

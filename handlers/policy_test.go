@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -350,5 +352,101 @@ func TestNoAddressKeepsAWholeKey(t *testing.T) {
 		if got := owner.get(path); got.status != http.StatusSeeOther || got.location != want {
 			t.Errorf("%s: %d %q, not %q", path, got.status, got.location, want)
 		}
+	}
+	for name, spelling := range spellings(secret) {
+		if got := owner.get("/account/api-keys?status=active&cursor=x&q=" + url.QueryEscape(spelling)); got.status != http.StatusSeeOther || got.location != "/account/api-keys?q="+signature+"&status=active" {
+			t.Errorf("%s, in the search: %d %q", name, got.status, got.location)
+		}
+		for where, address := range map[string]string{
+			"in another field": "/account/api-keys?return=" + url.QueryEscape("x "+spelling+" y"), "in a name": "/account/api-keys?status=active&" + url.QueryEscape(spelling) + "=1",
+			"in a name in brackets": "/members?x[" + url.QueryEscape(spelling) + "]=" + url.QueryEscape(spelling), "twice": "/members?a=" + url.QueryEscape(spelling) + "&a=" + url.QueryEscape(spelling+" "+secret),
+			"in the path": "/account/api-keys/" + url.PathEscape(spelling), "where nothing is": "/nowhere/" + url.PathEscape(spelling) + "/x", "in a query that can't be read": "/members?x=%zz&y=" + url.QueryEscape(spelling),
+			"behind a semicolon": "/members?x=1;y=" + url.QueryEscape(spelling),
+		} {
+			for who, c := range map[string]*browser{"an owner": owner, "nobody": nobody} {
+				got := c.get(address)
+				if _, left := withoutKeys(got.location); got.status != http.StatusSeeOther || left != "" || strings.Contains(got.location, secret[at+1:at+33]) {
+					t.Errorf("%s asks for %s %s: %d %q", who, name, where, got.status, got.location)
+				} else if again := c.get(got.location); again.status == http.StatusSeeOther && again.location == got.location {
+					t.Errorf("%s %s leads in a circle: %q", name, where, got.location)
+				}
+			}
+		}
+	}
+	if log := s.log.String(); strings.Contains(log, secret[at+1:at+33]) {
+		t.Error("the log holds a key")
+	}
+}
+
+// spellings are the ways in which a key can stand in an address, in text that is encoded once more on its way.
+func spellings(secret string) map[string]string {
+	everySecond := func(put string) string {
+		var out strings.Builder
+		for i, r := range secret {
+			if i%2 == 1 {
+				out.WriteString(put)
+			}
+			out.WriteRune(r)
+		}
+		return out.String()
+	}
+	encoded := func(text string, upper bool) string {
+		format := "%%%02x"
+		if upper {
+			format = "%%%02X"
+		}
+		var out strings.Builder
+		for _, b := range []byte(text) {
+			fmt.Fprintf(&out, format, b)
+		}
+		return out.String()
+	}
+	again := func(text string, times int) string {
+		for range times {
+			text = strings.ReplaceAll(text, "%", "%25")
+		}
+		return text
+	}
+	at := strings.LastIndexByte(secret, '_')
+	pair := secret[:at] + ":" + secret[at+1:]
+	wide := strings.Map(func(r rune) rune { return r - '!' + '\uff01' }, secret)
+	return map[string]string{
+		"as it is": secret, "as user:pass": pair, "with zero-width spaces": everySecond("\u200b"), "with zero-width joiners": everySecond("\u200d"),
+		"with soft hyphens": everySecond("\u00ad"), "with bidi marks": everySecond("\u200e"), "with bidi overrides": "\u202e" + everySecond("\u202c"), "with byte order marks": everySecond("\ufeff"),
+		"with variation selectors": everySecond("\ufe0f"), "with word joiners": everySecond("\u2060"), "with fillers": everySecond("\u3164"), "with NUL": everySecond("\x00"), "with accents": everySecond("\u0301"),
+		"with line breaks": everySecond("\r\n"), "with spaces": everySecond(" "), "with no-break spaces": everySecond("\u00a0"), "with broken UTF-8": everySecond("\xff"),
+		"full-width": wide, "full-width pair": strings.Map(func(r rune) rune { return r - '!' + '\uff01' }, pair), "mathematical": strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' {
+				return r - 'a' + '𝐚'
+			}
+			return r
+		}, secret),
+		"encoded": encoded(secret, false), "encoded in capitals": encoded(secret, true), "encoded thrice": again(encoded(secret, true), 2), "encoded ten times": again(encoded(pair, false), 9),
+		"full-width, encoded": again(encoded(wide, true), 1), "with zero-width spaces, encoded": again(encoded(everySecond("\u200b"), false), 1),
+		"as Basic": "Basic " + base64.StdEncoding.EncodeToString([]byte(pair)), "as Basic for URLs": base64.RawURLEncoding.EncodeToString([]byte(pair)),
+		"as Basic, encoded": encoded(base64.StdEncoding.EncodeToString([]byte(pair)), true), "after another": secret[:at+1] + secret, "in a call": "curl -H 'Authorization: Bearer " + secret + "' https://api.example/",
+	}
+}
+
+// TestNothingStoredOrLoggedOfARequestHoldsAKey sends keys in what a client says of itself.
+func TestNothingStoredOrLoggedOfARequestHoldsAKey(t *testing.T) {
+	s := newSite(t)
+	_, secret := s.key(s.org.Owner, apikey.All)
+	hidden := secret[strings.LastIndexByte(secret, '_')+1:][:32]
+	for name, spelling := range spellings(secret) {
+		spelling = strings.NewReplacer("\x00", "", "\r\n", " ").Replace(spelling) // net/http sends no such header
+		c := s.client("Authorization", "Bearer "+secret, "User-Agent", "tool/1 "+spelling, "Referer", "https://x.example/?k="+spelling, "X-Request-Id", spelling)
+		made := c.call(post, "/v1/api-keys", object{"name": "made", "scopes": []string{"read:chat"}}).expect(t, name, 201, "")
+		events := s.with(secret).call(get, "/v1/audit-events?limit=1&subjectId="+made.text("id"), nil).expect(t, "events", 200, "")
+		_, left := withoutKeys(strings.ReplaceAll(events.body, `"`, ""))
+		if left != "" || strings.Contains(events.body, hidden) || !strings.Contains(events.body, "tool/1") {
+			t.Errorf("%s: the event says %s", name, events.body)
+		}
+		if got := s.client("Authorization", "Bearer "+secret, "Idempotency-Key", spelling).call(post, "/v1/api-keys", object{"name": "x", "scopes": []string{"read:chat"}}); got.status != 400 {
+			t.Errorf("%s as Idempotency-Key: %d %s", name, got.status, got.body)
+		}
+	}
+	if log := s.log.String(); strings.Contains(log, hidden) {
+		t.Error("the log holds a key")
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
-	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/static"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -70,14 +69,16 @@ func wantedFragment(r *http.Request) string {
 func startOver(c echo.Context, status int) string {
 	request := c.Request()
 	if here, err := url.Parse(request.Header.Get("HX-Current-URL")); err == nil && here.Path != "" {
-		return apikey.Redact(here.EscapedPath())
+		path, _ := withoutKeysInPath(here.Path)
+		return path
 	}
 	same := request.Method == http.MethodGet && request.URL.RawQuery == ""
 	gone := status == http.StatusNotFound && (request.Method == http.MethodPost || strings.Contains(c.Path(), ":"))
 	if same || gone {
 		return ""
 	}
-	return apikey.Redact(request.URL.EscapedPath())
+	path, _ := withoutKeysInPath(request.URL.Path)
+	return path
 }
 
 // goTo sends the browser to another page: htmx is told to leave this one, where a redirect would be swapped in.

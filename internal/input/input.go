@@ -214,3 +214,14 @@ func Email(text string) (string, error) {
 	}
 	return text, nil
 }
+
+// Folded returns the base characters of a text, for looking for what must not be in it: compatibility forms as the usual ones
+// (full-width letters, Unicode NFKD), and without marks, white space, what shows nothing, and what is not UTF-8.
+func Folded(text string) string {
+	return strings.Map(func(r rune) rune {
+		if invisible(r) || unicode.In(r, unicode.M, unicode.White_Space) {
+			return -1
+		}
+		return r
+	}, norm.NFKD.String(strings.ToValidUTF8(text, "")))
+}

@@ -31,6 +31,14 @@ func TestSearchRefusesNothing(t *testing.T) {
 	}
 }
 
+func TestFoldedLeavesBaseCharacters(t *testing.T) {
+	for text, want := range map[string]string{"": "", "pk_live": "pk_live", "ｐｋ＿ｌｉｖｅ：": "pk_live:", "p\u200bk\u00ad \u202e_\r\n\ufeff\ufe0f\u3164\xff\x00": "pk_", "e\u0301é": "ee", "①𝐚": "1a"} {
+		if got := Folded(text); got != want {
+			t.Errorf("%q is %q", text, got)
+		}
+	}
+}
+
 func TestVariantsOfAnAddressAreOneAccount(t *testing.T) {
 	for _, text := range []string{"Ada@Example.com", " ada@example.COM ", "ａｄａ@example.com"} {
 		if got, err := Email(text); got != "ada@example.com" || err != nil {

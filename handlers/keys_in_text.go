@@ -1,0 +1,114 @@
+package handlers
+
+import (
+	"encoding/base64"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/moonlatch/moonlatch/internal/apikey"
+	"github.com/moonlatch/moonlatch/internal/input"
+)
+
+const (
+	mostDecoded  = 20 // times that a text is decoded: nobody encodes a key that often by mistake, and the work stays bounded
+	mostRedacted = 4  // times that keys are taken out of a text, of which what is left can make another one
+)
+
+// withoutKeys returns a text with the signature in the place of every whole API key in it, and the signature of one of them, "" when
+// it holds none. It also finds a key that is percent-encoded, up to 20 times, that is written in other forms of its characters or
+// with white space or characters between them that show nothing, and the user:pass of HTTP Basic in base64. A text with such a
+// key comes back decoded.
+func withoutKeys(text string) (clean, signature string) {
+	clean, signature = apikey.Redact(text), apikey.SignatureIn(text)
+	for range mostRedacted {
+		decoded := decodeAll(clean)
+		found := apikey.SignatureIn(decoded)
+		if found == "" {
+			return clean, signature
+		}
+		clean, signature = apikey.Redact(decoded), found
+	}
+	return signature, signature
+}
+
+var (
+	percentEncoded = regexp.MustCompile(`%[0-9A-Fa-f]{2}`)
+	// basicPair finds a key as user:pass in base64: pk_live_ or pk_test_, and at least as much more as a key has.
+	basicPair = regexp.MustCompile(`cGtf(?:bGl2ZV|dGVzdF)[89][0-9A-Za-z+/_-]{68,}`)
+	standard  = strings.NewReplacer("-", "+", "_", "/") // of base64, for URLs
+)
+
+// decodeAll decodes a text until nothing in it is encoded any more, 20 times at most.
+func decodeAll(text string) string {
+	for range mostDecoded {
+		decoded := input.Folded(percentEncoded.ReplaceAllStringFunc(text, func(encoded string) string {
+			decoded, _ := url.PathUnescape(encoded) // the pattern lets nothing else through
+			return decoded
+		}))
+		decoded = basicPair.ReplaceAllStringFunc(decoded, func(encoded string) string {
+			whole := len(encoded)
+			if whole%4 == 1 {
+				whole-- // of which no byte is made
+			}
+			pair, err := base64.RawStdEncoding.DecodeString(standard.Replace(encoded[:whole]))
+			if err != nil || apikey.SignatureIn(string(pair)) == "" {
+				return encoded
+			}
+			return string(pair)
+		})
+		if decoded == text {
+			break
+		}
+		text = decoded
+	}
+	return text
+}
+
+// withoutKeysInPath returns an address's path, escaped, without whole keys. A second slash at its beginning would name another host.
+func withoutKeysInPath(path string) (escaped string, found bool) {
+	clean, signature := withoutKeys(path)
+	return (&url.URL{Path: "/" + strings.TrimLeft(clean, "/")}).EscapedPath(), signature != ""
+}
+
+// keepKeysOut leads a browser that asks for an address with a whole API key in it to the same address without: the history of a
+// browser and the logs of proxies keep addresses. Where it stood is the signature, which a search finds as well.
+func (h *handler) keepKeysOut(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return next(c)
+		}
+		path, found := withoutKeysInPath(r.URL.Path)
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			if _, signature := withoutKeys(strings.ReplaceAll(r.URL.RawQuery, "+", " ")); signature != "" {
+				return h.goTo(c, path) // what can't be read is lost with the key
+			}
+		}
+		for name, values := range query {
+			if _, signature := withoutKeys(name); signature != "" {
+				found = true
+				query.Del(name)
+				continue
+			}
+			for i, value := range values {
+				switch clean, signature := withoutKeys(value); {
+				case signature == "":
+				case name == "q":
+					found, values[i] = true, signature
+					query.Del("cursor") // of another search
+				default:
+					found, values[i] = true, clean
+				}
+			}
+		}
+		if !found {
+			return next(c)
+		}
+		return h.goTo(c, withQuery(path, query))
+	}
+}
