@@ -17,6 +17,7 @@ VERSION := $(shell sh packaging/version.sh 2>/dev/null || echo unknown)
 # What is installed where, and for what packages are made.
 PROGRAM := bin/moonlatch
 PREFIX ?= /usr/local
+export PREFIX DESTDIR # as they are, whatever characters they have
 ARCHITECTURES := amd64 arm64
 
 # The race detector needs a C compiler, the one thing that no target installs.
@@ -49,9 +50,9 @@ build: generate ## Build bin/moonlatch
 
 # It builds nothing, so that root needs no Go.
 .PHONY: install
-install: ## Install what make build built, with a systemd unit and settings, under PREFIX (/usr/local) and /etc; in DESTDIR if set
+install: ## Install what make build built, with a systemd unit and settings, the program under PREFIX (/usr/local); in DESTDIR if set
 	@test -x "$(PROGRAM)" || { echo "run make build first" >&2; exit 1; }
-	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" sh packaging/install.sh "$(PROGRAM)"
+	@sh packaging/install.sh "$(PROGRAM)"
 
 .PHONY: package
 package: generate ## Make in dist what is released for Linux: deb, rpm, archive, SBOM and checksums, for ARCHITECTURES (amd64 arm64)

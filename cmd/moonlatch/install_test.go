@@ -22,12 +22,7 @@ const packaging = "../../packaging/"
 // makeInstall runs "make install" of an empty program into a folder, and returns the modes of what it laid there.
 func makeInstall(t *testing.T, dir, prefix string) map[string]fs.FileMode {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "a program")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	install := exec.CommandContext(t.Context(), "make", "-C", "../..", "install", "PROGRAM="+program, "DESTDIR="+dir, "PREFIX="+prefix)
-	if out, err := install.CombinedOutput(); err != nil {
+	if out, err := tryInstall(t, dir, prefix); err != nil {
 		t.Fatalf("make install: %v\n%s", err, out)
 	}
 	laid := map[string]fs.FileMode{}
@@ -48,23 +43,35 @@ func makeInstall(t *testing.T, dir, prefix string) map[string]fs.FileMode {
 	return laid
 }
 
-// TestInstallPutsEverythingInItsPlace installs under two prefixes, and a second time over changed settings.
+// tryInstall runs "make install" of an empty program into a folder, and returns what it said.
+func tryInstall(t *testing.T, dir, prefix string) (string, error) {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "a program")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "make", "-C", "../..", "install", "PROGRAM="+program, "DESTDIR="+dir, "PREFIX="+prefix).CombinedOutput()
+	return string(out), err
+}
+
+// TestInstallPutsEverythingInItsPlace installs under several prefixes, and a second time over changed settings.
 func TestInstallPutsEverythingInItsPlace(t *testing.T) {
 	t.Parallel()
-	for _, prefix := range []string{"/usr/local", "/opt/moonlatch"} {
+	for prefix, system := range map[string]string{"/usr/local": "/usr/local", "/usr": "/usr", "/opt/moon-latch_1.0+2": "/usr/local", "/srv/tmp/home": "/usr/local", "/opt/": "/usr/local", "/": "/usr/local"} {
 		dir := filepath.Join(t.TempDir(), "two words")
 		settings := filepath.Join(dir, "etc/moonlatch/moonlatch.env")
 		laid := makeInstall(t, dir, prefix)
+		prefix = strings.TrimSuffix(prefix, "/")
 		want := map[string]fs.FileMode{
 			prefix + "/bin/moonlatch":                        0o755,
-			prefix + "/lib/systemd/system/moonlatch.service": 0o644,
-			prefix + "/lib/sysusers.d/moonlatch.conf":        0o644,
+			system + "/lib/systemd/system/moonlatch.service": 0o644, // where systemd looks
+			system + "/lib/sysusers.d/moonlatch.conf":        0o644,
 			"/etc/moonlatch/moonlatch.env":                   0o640,
 		}
 		if !maps.Equal(laid, want) {
 			t.Errorf("it installs %v, and not %v", laid, want)
 		}
-		unit := readText(t, filepath.Join(dir, prefix, "lib/systemd/system/moonlatch.service"))
+		unit := readText(t, filepath.Join(dir, system, "lib/systemd/system/moonlatch.service"))
 		if start := "\nExecStart=" + prefix + "/bin/moonlatch serve\n"; !strings.Contains(unit, start) {
 			t.Errorf("with PREFIX=%s the unit lacks %q", prefix, start)
 		}
@@ -77,6 +84,25 @@ func TestInstallPutsEverythingInItsPlace(t *testing.T) {
 		makeInstall(t, dir, prefix)
 		if readText(t, settings) != "LOG_LEVEL=debug\n" {
 			t.Error("a second installation changed the settings")
+		}
+	}
+}
+
+// TestInstallRefusesAPrefixThatTheUnitCannotStart tries prefixes that sed, a shell or systemd would read in another way.
+func TestInstallRefusesAPrefixThatTheUnitCannotStart(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"opt/moonlatch", ".", "../x", "~/moonlatch", "/opt/a|b", "/opt/a&b", "/opt/a b", "/opt/a\\b", `/opt/a"b`, "/opt/a'b", "/opt/a%b", "/opt/a;b", "/opt/a`id`", "/opt/é",
+		"/opt/../x", "/opt/.", "//opt", "/opt//x", "/home/ada", "/root", "/tmp/x", "/var/tmp", "/run/user/0/x"} {
+		dir := t.TempDir()
+		out, err := tryInstall(t, dir, prefix)
+		var said []string
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, "install: PREFIX="+prefix+" is ") {
+				said = append(said, line)
+			}
+		}
+		if laid, _ := os.ReadDir(dir); err == nil || len(said) != 1 || len(laid) > 0 {
+			t.Errorf("PREFIX=%s: %v, %q, and it installed %v", prefix, err, out, laid)
 		}
 	}
 }
