@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -14,7 +15,15 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-func TestMain(m *testing.M) { storetest.Main(m) }
+// asProgram in the environment makes a run of the tests' binary one of the program.
+const asProgram = "MOONLATCH_TESTS_RUN_MAIN"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	storetest.Main(m)
+}
 
 const password = "seven quiet herons wade"
 

@@ -39,7 +39,7 @@ func misused(format string, args ...any) error { return usageError{fmt.Errorf(fo
 
 // run is the program: what it is given is all it knows of the world. Its mistakes are one line on stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env, closing: make(chan struct{})}
 	switch {
 	case len(args) > 1 && args[1] == "help":
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
@@ -81,8 +81,9 @@ type program struct {
 	env            []string
 	config         config
 	log            *slog.Logger
-	announce       *slog.Logger // set by serve when the log is JSON: for what is printed otherwise
-	stopping       atomic.Bool  // serve was told to stop
+	announce       *slog.Logger  // set by serve when the log is JSON: for what is printed otherwise
+	stopping       atomic.Bool   // serve was told to stop
+	closing        chan struct{} // closed when serve accepts no more requests
 }
 
 func (p *program) commands() *cli.Command {

@@ -25,7 +25,12 @@ import (
 )
 
 const (
-	grace      = 10 * time.Second // for requests that are under way when the server stops
+	// stopTimeout bounds everything that follows SHUTDOWN_DELAY until the process exits. It leaves room for the parts below, and
+	// with the default delay it is less than the 30 s after which Kubernetes kills a container.
+	stopTimeout   = 20 * time.Second
+	grace         = 10 * time.Second // for requests that are under way when the server stops
+	eventsTimeout = 5 * time.Second  // for storing the last security events
+
 	sweepEvery = 10 * time.Minute
 )
 
@@ -37,12 +42,37 @@ func (p *program) serveCommand() *cli.Command {
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "demo", Usage: "fill an empty database with a demonstration organisation"}},
 		Action: p.configured(func(ctx context.Context, c *cli.Command) error {
 			p.announce = p.config.announcer(p.stderr)
-			err := p.serve(ctx, c.Bool("demo"))
+			err := p.stopInTime(ctx, stopTimeout, func() error { return p.serve(ctx, c.Bool("demo")) })
 			if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, store.ErrUnavailable)) {
 				return nil // told to stop before it was up
 			}
 			return err
 		}),
+	}
+}
+
+// stopInTime runs serve, and returns without waiting for it any longer when timeout has passed since SHUTDOWN_DELAY ended: a job or
+// a database that hangs keeps no process alive. The system ends the private PostgreSQL with the process.
+func (p *program) stopInTime(ctx context.Context, timeout time.Duration, serve func() error) error {
+	ended := make(chan error, 1)
+	go func() { ended <- serve() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-p.closing: // also when the database or the port ended, and not ctx
+	case <-ctx.Done():
+		select {
+		case err := <-ended:
+			return err
+		case <-p.closing:
+		case <-time.After(p.config.ShutdownDelay):
+		}
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(timeout):
+		return fmt.Errorf("the server did not stop within %s after SHUTDOWN_DELAY, and exits without waiting for what hangs", timeout)
 	}
 }
 
@@ -89,7 +119,7 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	if err := p.announceSecret(ctx, s); err != nil {
 		return err
 	}
-	running := jobs.Start(context.WithoutCancel(ctx), p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
+	running := jobs.Start(ctx, p.log, jobs.Job{Name: "sweep", Every: sweepEvery, Do: s.Sweep},
 		jobs.Job{Name: "usage", Every: sweepEvery, Do: func(ctx context.Context) error { return s.CompactUsage(ctx, int(p.config.UsageRetention)) }},
 		jobs.Job{Name: "secrets", Every: time.Minute, Do: s.CheckSecrets},
 		jobs.Job{Name: "signing key", Every: time.Hour, Do: ring.KeepSigningKey},
@@ -150,7 +180,7 @@ func startVerifier(ctx context.Context, s *store.Store, log *slog.Logger) (*veri
 
 // flushSecurityEvents stores those of the last requests.
 func (p *program) flushSecurityEvents(ctx context.Context, ring *keyring.Keyring) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), eventsTimeout)
 	defer cancel()
 	if err := ring.FlushSecurityEvents(ctx); err != nil {
 		p.log.Warn("the last security events were not stored", "error", err)
@@ -224,6 +254,7 @@ func (p *program) answer(ctx context.Context, server *web, base *url.URL, databa
 	var why error
 	select {
 	case err := <-server.failed:
+		close(p.closing)
 		return fmt.Errorf("the server stopped: %w", err)
 	case <-databaseEnded:
 		why = errors.New("the embedded PostgreSQL ended by itself")
@@ -235,6 +266,7 @@ func (p *program) answer(ctx context.Context, server *web, base *url.URL, databa
 		case <-databaseEnded:
 		}
 	}
+	close(p.closing)
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {

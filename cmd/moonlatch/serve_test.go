@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -221,7 +223,7 @@ func TestStoppingLetsRequestsFinish(t *testing.T) {
 		_, _ = io.WriteString(w, "whole")
 	}))
 	ended := make(chan error, 1)
-	p := &program{stdout: io.Discard, log: log}
+	p := &program{stdout: io.Discard, log: log, closing: make(chan struct{})}
 	go func() { ended <- p.answer(ctx, slow, &url.URL{}, nil) }()
 	if status, body := (&server{address: listener.Addr().String()}).get(t, "/"); status != http.StatusOK || body != "whole" {
 		t.Errorf("%d %q", status, body)
@@ -332,5 +334,95 @@ func TestStoppingStoresTheLastSecurityEvents(t *testing.T) {
 	var stored int
 	if err := db.QueryRowContext(t.Context(), `SELECT count(*) FROM security_events WHERE kind = 'sign_in.failed'`).Scan(&stored); err != nil || stored != 1 || code != exitDone {
 		t.Errorf("exit %d with %d events stored, %v: %s", code, stored, err, s.stderr.String())
+	}
+}
+
+// TestNothingThatHangsKeepsAStoppedServerAlive stops a server whose parts never end: after its delay, and after the database ended.
+func TestNothingThatHangsKeepsAStoppedServerAlive(t *testing.T) {
+	t.Parallel()
+	const says = "did not stop within 10ms"
+	hangs := func() error { select {} }
+	ctx, stop := context.WithCancel(t.Context())
+	p := &program{closing: make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() { ended <- p.stopInTime(ctx, 10*time.Millisecond, hangs) }()
+	stop()
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("told to stop: %v", err)
+	}
+	p.config.ShutdownDelay = time.Hour
+	close(p.closing) // which ends the delay
+	for _, ctx := range []context.Context{ctx, t.Context()} {
+		if err := p.stopInTime(ctx, 10*time.Millisecond, hangs); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("no longer accepting: %v", err)
+		}
+	}
+	if err := p.stopInTime(ctx, time.Hour, func() error { return io.ErrUnexpectedEOF }); err != io.ErrUnexpectedEOF {
+		t.Errorf("it ended by itself: %v", err)
+	}
+}
+
+// TestASilentDatabaseDoesNotKeepAStoppedServerAlive lets the network to the database go silent, under requests that wait for it.
+func TestASilentDatabaseDoesNotKeepAStoppedServerAlive(t *testing.T) {
+	t.Parallel()
+	cable, address := storetest.Lay(t, strings.TrimPrefix(onDatabase(t)[0], "DATABASE_URL="))
+	s := serve(t, []string{"DATABASE_URL=" + address, "ADDR=127.0.0.1:0", "SHUTDOWN_DELAY=0s"})
+	if got, _ := s.get(t, "/readyz"); got != http.StatusOK {
+		t.Fatalf("/readyz answers %d", got)
+	}
+	cable.Silence()
+	defer cable.Mend()
+	for range 10 {
+		go func() {
+			if response, err := http.Get("http://" + s.address + "/sign-in"); err == nil {
+				_ = response.Body.Close()
+			}
+		}()
+	}
+	s.stop()
+	select {
+	case code := <-s.ended:
+		s.ended <- code
+	case <-time.After(5 * time.Minute):
+		t.Fatalf("it does not stop: %s", s.stderr.String())
+	}
+}
+
+// TestASecondSignalEndsTheServerAtOnce sends SIGTERM during a long SHUTDOWN_DELAY, and again.
+func TestASecondSignalEndsTheServerAtOnce(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr transcript
+	server := exec.CommandContext(t.Context(), os.Args[0], "serve")
+	server.Env, server.Stdout, server.Stderr = append(onDatabase(t), "SHUTDOWN_DELAY=10m", asProgram+"=1"), &stdout, &stderr
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Wait() }()
+	awaitText := func(log *transcript, text string) {
+		t.Helper()
+		for deadline := time.Now().Add(2 * time.Minute); !strings.Contains(log.String(), text); time.Sleep(20 * time.Millisecond) {
+			if len(ended) > 0 || time.Now().After(deadline) {
+				t.Fatalf("it does not say %q: %s %s", text, stdout.String(), stderr.String())
+			}
+		}
+	}
+	awaitText(&stdout, "listens on")
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	awaitText(&stderr, "stopping")
+	for deadline := time.After(2 * time.Minute); ; {
+		_ = server.Process.Signal(syscall.SIGTERM) // fails when it has ended
+		select {
+		case err := <-ended:
+			if err == nil || !strings.Contains(err.Error(), "terminated") {
+				t.Errorf("it ended with %v: %s", err, stderr.String())
+			}
+			return
+		case <-time.After(100 * time.Millisecond):
+		case <-deadline:
+			t.Fatal("it goes on")
+		}
 	}
 }
