@@ -10,8 +10,8 @@ import (
 	"github.com/moonlatch/moonlatch/internal/audit"
 )
 
-// securityEventsPerHour bounds an organisation's rows in an hour that have a key, an address and a detail. After that, each
-// member has one row of each kind.
+// securityEventsPerHour bounds an organisation's rows of one kind in an hour that have an address, and as many that have none.
+// Beyond them each member has one.
 const securityEventsPerHour = 500
 
 type securityEventRow struct {
@@ -28,12 +28,24 @@ type securityEventRow struct {
 }
 
 // RecordSecurityEvent adds e.Count attempts to their row of the hour of e.FirstAt. They change nothing in the organisation, and
-// are not audited.
+// are not audited. A new row has an address while its source leaves as much room to others: a network takes at most half of the
+// rows of the kind that are free, so does a member, and of the member's half one key and detail take at most half. What finds
+// no room is counted without the address, and without key and detail when that finds none either.
 func (s *Store) RecordSecurityEvent(ctx context.Context, e audit.SecurityEvent) error {
 	_, err := s.db.ExecContext(ctx, `INSERT INTO security_events AS e (id, org_id, kind, member_id, hour, first_at, last_at, count, key_id, address, detail)
-		SELECT $1, $2, $3, $4, $5, $6, $7, $8, CASE WHEN fits THEN $9 ELSE '' END, CASE WHEN fits THEN $10 ELSE '' END, CASE WHEN fits THEN $11 ELSE '' END
-		FROM (SELECT count(*) < $12 OR bool_or((kind, member_id, key_id, address, detail) = ($3, $4, $9, $10, $11)) AS fits
-			FROM security_events WHERE org_id = $2 AND hour = $5) AS this_hour
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8,
+			CASE WHEN whole OR with_detail THEN $9 ELSE '' END, CASE WHEN whole THEN $10 ELSE '' END, CASE WHEN whole OR with_detail THEN $11 ELSE '' END
+		FROM (SELECT
+				has_row OR 2 * of_network < free AND 2 * of_member + 4 * of_detail < free AS whole,
+				has_bare_row OR 2 * of_member_bare < free_bare AS with_detail
+			FROM (SELECT
+					bool_or(same AND address = $10) AS has_row, bool_or(same AND address = '') AS has_bare_row,
+					$12 - count(*) FILTER (WHERE address <> '') AS free, $12 - count(*) FILTER (WHERE address = '') AS free_bare,
+					count(*) FILTER (WHERE address = $10) AS of_network,
+					count(*) FILTER (WHERE address <> '' AND of_member) AS of_member, count(*) FILTER (WHERE address = '' AND of_member) AS of_member_bare,
+					count(*) FILTER (WHERE address <> '' AND same) AS of_detail
+				FROM (SELECT address, member_id = $4 AS of_member, (member_id, key_id, detail) = ($4, $9, $11) AS same
+					FROM security_events WHERE org_id = $2 AND hour = $5 AND kind = $3) AS rows_of_kind) AS counted) AS room
 		ON CONFLICT (org_id, hour, kind, member_id, key_id, address, detail)
 		DO UPDATE SET count = e.count + excluded.count, last_at = greatest(e.last_at, excluded.last_at)`,
 		uuid.Must(uuid.NewV7()), e.OrgID, e.Kind, e.MemberID, e.FirstAt.Truncate(time.Hour), e.FirstAt, e.LastAt, e.Count, e.KeyID, e.Address, e.Detail,

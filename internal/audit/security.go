@@ -20,7 +20,7 @@ type SecurityEvent struct {
 	ID, OrgID, Kind string
 	MemberID        string // whose account, or who was refused
 	KeyID           string // of the key that was refused; "" for a person
-	Address         string // "", like KeyID and Detail, where the hour has too many events to tell them apart
+	Address         string // of IPv6 the /64; "", and KeyID and Detail may be so too, where the hour has too many events to tell them apart
 	Detail          string // the action that was refused, or the status of the account
 	FirstAt, LastAt time.Time
 	Count           int

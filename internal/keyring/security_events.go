@@ -35,6 +35,7 @@ type droppedEvents struct{ kind, orgID string }
 // an answer does not reveal which accounts exist; what can't be stored is in the log all the same, and what finds no room is counted there.
 func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
 	now := r.Now()
+	e.Address = networkOf(e.Address)
 	w := &r.security
 	w.mu.Lock()
 	defer w.mu.Unlock()

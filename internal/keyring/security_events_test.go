@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -112,6 +113,27 @@ func TestALimitedNetworkLocksNoAccount(t *testing.T) {
 	}
 	if kinds := kindsOf(h.securityEvents(audit.SecurityFilter{})); kinds[audit.SignInFailed] != 1 || kinds[audit.SignInLocked] != 0 {
 		t.Errorf("the events are %v", kinds)
+	}
+}
+
+// TestANetworkIsOneSource: a host has every address of its /64.
+func TestANetworkIsOneSource(t *testing.T) {
+	h := newHouse(t)
+	h.at(h.Now())
+	for address, want := range map[string]string{"2001:db8:7:1::%x": "2001:db8:7:1::/64", "::ffff:192.0.2.%d": "", "192.0.2.%d": "", "::1": "::1"} {
+		before := len(h.securityEvents(audit.SecurityFilter{}))
+		for n := range 3 {
+			from := address
+			if strings.Contains(address, "%") {
+				from = fmt.Sprintf(address, n+1)
+			}
+			h.RecordSecurityEvent(audit.SecurityEvent{OrgID: h.org.ID, Kind: audit.PermissionRefused, MemberID: h.org.Member.MemberID, Address: from})
+		}
+		events := h.securityEvents(audit.SecurityFilter{})
+		made := events[:len(events)-before]
+		if want == "" && len(made) != 3 || want != "" && !slices.ContainsFunc(events, func(e audit.SecurityEvent) bool { return e.Address == want && e.Count == 3 }) {
+			t.Errorf("from %s: %+v", address, made)
+		}
 	}
 }
 

@@ -157,14 +157,17 @@ func (r *Keyring) forgiveAttempts(ctx context.Context, email string, limits []at
 	return r.store.ForgetAttempts(ctx, subjects...)
 }
 
-// AddressSubject is where requests come from: an IPv4 address, or the /64 that one household or server has of IPv6.
-func AddressSubject(address string) string {
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() {
+// AddressSubject names where requests come from.
+func AddressSubject(address string) string { return "address " + networkOf(address) }
+
+// networkOf returns the IPv4 address, or the /64 that one household or server has of IPv6.
+func networkOf(address string) string {
+	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() && !ip.Is4In6() && !ip.IsLoopback() {
 		if network, err := ip.Prefix(64); err == nil {
-			address = network.String()
+			return network.String()
 		}
 	}
-	return "address " + address
+	return address
 }
 
 // accountSubject names an account without storing the addresses that people try.
