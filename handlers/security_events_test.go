@@ -102,6 +102,29 @@ func TestEachRefusalIsRecordedOnce(t *testing.T) {
 	}
 }
 
+// TestAFloodOfRefusalsIsCountedTogether: neither the log nor the database has something to do for each of them.
+func TestAFloodOfRefusalsIsCountedTogether(t *testing.T) {
+	s := newSite(t)
+	s.atNoon()
+	member := s.as(s.org.Member)
+	_, secret := s.key(s.org.Admin, "read:chat")
+	caller := s.with(secret)
+	began := time.Now()
+	const calls = 200
+	for range calls {
+		caller.call(post, verifyPath, object{"key": "x"}).expect(t, "a key that may not verify", 403, "forbidden")
+		member.get("/audit-log").holds(t, "a page", 403, "")
+	}
+	events := s.stored()
+	batches := 2 + int(time.Since(began)/(2*time.Second)) // one in 2 s, and that which was flushed
+	if lines := strings.Count(s.log.String(), `msg="security event"`); lines > 2*batches {
+		t.Errorf("%d refusals of two kinds made %d lines in %s", 2*calls, lines, time.Since(began))
+	}
+	if len(events) != 2 || events[0].Count != calls || events[1].Count != calls {
+		t.Errorf("%+v", events)
+	}
+}
+
 func TestFailedSignInsByPageAndAPIAreRecordedOnceEach(t *testing.T) {
 	s := newSite(t)
 	s.atNoon()

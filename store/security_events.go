@@ -36,7 +36,7 @@ func (s *Store) RecordSecurityEvent(ctx context.Context, e audit.SecurityEvent) 
 		SELECT $1, $2, $3, $4, $5, $6, $7, $8,
 			CASE WHEN whole OR with_detail THEN $9 ELSE '' END, CASE WHEN whole THEN $10 ELSE '' END, CASE WHEN whole OR with_detail THEN $11 ELSE '' END
 		FROM (SELECT
-				has_row OR 2 * of_network < free AND 2 * of_member + 4 * of_detail < free AS whole,
+				$10 <> '' AND (has_row OR 2 * of_network < free AND 2 * of_member + 4 * of_detail < free) AS whole,
 				has_bare_row OR 2 * of_member_bare < free_bare AS with_detail
 			FROM (SELECT
 					bool_or(same AND address = $10) AS has_row, bool_or(same AND address = '') AS has_bare_row,

@@ -2,8 +2,8 @@ package keyring
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -16,98 +16,185 @@ import (
 func (r *Keyring) LogTo(log *slog.Logger) { r.log = log }
 
 const (
-	securityBacklog = 500              // different events that wait to be stored; of more, the log counts each kind and organisation
-	securityTimeout = 10 * time.Second // of storing what waits
+	securityInterval = 2 * time.Second  // for which events wait for their repeats
+	securityRows     = 1000             // of a batch that have an address, and as many that have none
+	securityTimeout  = 10 * time.Second // of storing a batch
 )
 
-// securityEvents are the events that wait to be stored. What repeats meanwhile is one of them.
+// securityEvents collects events, so that repeats of an interval take one line of the log and one statement together.
 type securityEvents struct {
 	mu      sync.Mutex
-	waiting []audit.SecurityEvent
-	dropped map[droppedEvents]int // that found no room, and how many
-	written chan struct{}         // closed when none waits any more; nil while nothing is written
+	waiting *securityBatch // nil when no event waits
+	taken   *securityBatch // the last that is, or was, logged and stored
+	storing sync.Mutex     // is held while a batch is stored, so that the next one grows meanwhile
+}
+
+// RecordSecurityEvent has a failed attempt logged and stored for the organisation. It waits for nothing, so that the time of
+// an answer does not reveal which accounts exist; what can't be stored is in the log all the same, and what finds no room is counted there.
+func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
+	e.Address = networkOf(e.Address)
+	now := r.Now()
+	w := &r.security
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting == nil {
+		w.waiting = newSecurityBatch()
+		go r.storeSecurityEvents(w.waiting)
+	}
+	w.waiting.add(e, now)
+}
+
+// storeSecurityEvents logs and stores a batch when its interval is over, or a flush needs it.
+func (r *Keyring) storeSecurityEvents(b *securityBatch) {
+	defer close(b.stored)
+	select {
+	case <-time.After(securityInterval):
+	case <-b.due:
+	}
+	w := &r.security
+	w.storing.Lock()
+	defer w.storing.Unlock()
+	w.mu.Lock()
+	w.waiting, w.taken = nil, b
+	w.mu.Unlock()
+	for _, e := range b.events {
+		r.log.Warn("security event", "kind", e.Kind, "organisation", e.OrgID, "member", e.MemberID, "key", e.KeyID, "address", e.Address, "detail", e.Detail, "count", e.Count)
+	}
+	for of, count := range b.dropped {
+		r.log.Error("security events not stored: too many at once", "kind", of.kind, "organisation", of.orgID, "events", count)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), securityTimeout)
+	defer cancel()
+	failed, problem := 0, error(nil)
+	for i, e := range b.events {
+		if err := r.store.RecordSecurityEvent(ctx, *e); err != nil {
+			failed, problem = failed+1, err
+			if errors.Is(err, ErrUnavailable) { // not of this one alone
+				failed += len(b.events) - i - 1
+				break
+			}
+		}
+	}
+	if failed > 0 {
+		r.log.Error("security events not stored", "events", failed, "error", problem)
+	}
+}
+
+// FlushSecurityEvents has the events recorded before stored at once, and waits until they are, or are given up.
+func (r *Keyring) FlushSecurityEvents(ctx context.Context) error {
+	w := &r.security
+	w.mu.Lock()
+	b := w.taken
+	if w.waiting != nil { // it is stored after the one that was taken
+		b = w.waiting
+		b.hurry()
+	}
+	w.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	select {
+	case <-b.stored:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// securityBatch is the events of an interval. What repeats in it is one of them.
+type securityBatch struct {
+	events  []*audit.SecurityEvent                       // by the first attempt
+	known   map[audit.SecurityEvent]*audit.SecurityEvent // by what tells them apart
+	rows    map[securityShare]int                        // how many events have taken each share
+	dropped map[droppedEvents]int                        // that found no room, and how many
+	due     chan struct{}                                // closed to store them before the interval is over
+	hurry   func()                                       // closes due
+	stored  chan struct{}                                // closed when they are stored, or given up
 }
 
 // droppedEvents are told apart by no more than this, so that a flood makes few lines of the log.
 type droppedEvents struct{ kind, orgID string }
 
-// RecordSecurityEvent has a failed attempt logged and stored for the organisation. It waits for nothing, so that the time of
-// an answer does not reveal which accounts exist; what can't be stored is in the log all the same, and what finds no room is counted there.
-func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
-	now := r.Now()
-	e.Address = networkOf(e.Address)
-	w := &r.security
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	repeated := slices.IndexFunc(w.waiting, func(o audit.SecurityEvent) bool {
-		o.FirstAt, o.LastAt, o.Count = e.FirstAt, e.LastAt, e.Count
-		return o == e
-	})
-	if repeated >= 0 {
-		w.waiting[repeated].Count++
-		w.waiting[repeated].LastAt = now
-		return
-	}
-	if len(w.waiting) >= securityBacklog {
-		if w.dropped == nil {
-			w.dropped = map[droppedEvents]int{}
-		}
-		w.dropped[droppedEvents{e.Kind, e.OrgID}]++
-		return
-	}
-	e.FirstAt, e.LastAt, e.Count = now, now, 1
-	w.waiting = append(w.waiting, e)
-	if w.written == nil {
-		w.written = make(chan struct{})
-		go r.storeSecurityEvents()
-	}
+func newSecurityBatch() *securityBatch {
+	b := &securityBatch{known: map[audit.SecurityEvent]*audit.SecurityEvent{}, rows: map[securityShare]int{}, dropped: map[droppedEvents]int{},
+		due: make(chan struct{}), stored: make(chan struct{})}
+	b.hurry = sync.OnceFunc(func() { close(b.due) })
+	return b
 }
 
-// storeSecurityEvents ends when none waits any more.
-func (r *Keyring) storeSecurityEvents() {
-	w := &r.security
-	for {
-		w.mu.Lock()
-		events, dropped := w.waiting, w.dropped
-		w.waiting, w.dropped = nil, nil
-		if len(events) == 0 {
-			close(w.written)
-			w.written = nil
-			w.mu.Unlock()
+// add counts an attempt: as it is, where its shares are used up without its address, then by kind and member alone.
+func (b *securityBatch) add(e audit.SecurityEvent, now time.Time) {
+	e.FirstAt, e.LastAt, e.Count = time.Time{}, time.Time{}, 0
+	bare := e
+	bare.Address = ""
+	coarse := bare
+	coarse.KeyID, coarse.Detail = "", ""
+	for _, e := range []audit.SecurityEvent{e, bare, coarse} {
+		if known := b.known[e]; known != nil {
+			known.Count++
+			known.LastAt = now
 			return
 		}
-		w.mu.Unlock()
-		for _, e := range events {
-			r.log.Warn("security event", "kind", e.Kind, "organisation", e.OrgID, "member", e.MemberID, "key", e.KeyID, "address", e.Address, "detail", e.Detail, "count", e.Count)
-		}
-		for of, count := range dropped {
-			r.log.Error("security events not stored: too many at once", "kind", of.kind, "organisation", of.orgID, "events", count)
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), securityTimeout)
-		for i, e := range events {
-			if err := r.store.RecordSecurityEvent(ctx, e); err != nil {
-				r.log.Error("security events not stored", "events", len(events)-i, "error", err)
-				break
+		if shares := sharesOf(e); b.fits(e, shares) {
+			for _, share := range shares {
+				b.rows[share]++
 			}
+			row := e
+			row.FirstAt, row.LastAt, row.Count = now, now, 1
+			b.known[e] = &row
+			b.events = append(b.events, &row)
+			return
 		}
-		cancel()
 	}
+	b.dropped[droppedEvents{e.Kind, e.OrgID}]++
 }
 
-// FlushSecurityEvents waits until the events recorded before are stored, or given up.
-func (r *Keyring) FlushSecurityEvents(ctx context.Context) error {
-	r.security.mu.Lock()
-	written := r.security.written
-	r.security.mu.Unlock()
-	if written == nil {
-		return nil
+// securityShare is what the events of a batch have in common that are counted together.
+type securityShare struct {
+	of     shareOf
+	bare   bool                // without an address
+	common audit.SecurityEvent // with the fields that they have in common
+}
+
+type shareOf int
+
+const (
+	ofAll         shareOf = iota
+	ofAnyNetwork          // in all organisations
+	ofKind                // in an organisation
+	ofKindNetwork         // in these
+	ofMember              // in these
+	ofDetail              // and key, of the member
+	shareKinds
+)
+
+// sharesOf returns the shares that an event takes a row of, by shareOf.
+func sharesOf(e audit.SecurityEvent) (shares [shareKinds]securityShare) {
+	kind := audit.SecurityEvent{OrgID: e.OrgID, Kind: e.Kind}
+	network, member := kind, kind
+	network.Address, member.MemberID = e.Address, e.MemberID
+	detail := member
+	detail.KeyID, detail.Detail = e.KeyID, e.Detail
+	for of, common := range [...]audit.SecurityEvent{ofAll: {}, ofAnyNetwork: {Address: e.Address}, ofKind: kind, ofKindNetwork: network, ofMember: member, ofDetail: detail} {
+		shares[of] = securityShare{shareOf(of), e.Address == "", common}
 	}
-	select {
-	case <-written:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	return shares
+}
+
+// fits says whether there is room for another row. A network takes at most half of those that are free, and so does a kind in an
+// organisation; of the kind's half as much as of the rows of an hour (store.RecordSecurityEvent): a network at most half, and a member,
+// and of the member's half a key and detail.
+func (b *securityBatch) fits(e audit.SecurityEvent, shares [shareKinds]securityShare) bool {
+	rows := func(of shareOf) int { return b.rows[shares[of]] }
+	free := securityRows - rows(ofAll)
+	kind := 2 * rows(ofKind)
+	if e.Address != "" && (2*rows(ofAnyNetwork) >= free || 4*rows(ofKindNetwork)+kind >= free) {
+		return false
 	}
+	if e.Address == "" && e.KeyID == "" && e.Detail == "" { // by kind and member alone
+		return kind < free
+	}
+	return 8*rows(ofDetail)+4*rows(ofMember)+kind < free
 }
 
 // SecurityEventPage is a part of the security events, and the cursor of the older part; "" at the end.
