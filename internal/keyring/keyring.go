@@ -27,7 +27,7 @@ type Keyring struct {
 
 // New returns the use cases over a store.
 func New(s *store.Store) *Keyring {
-	return &Keyring{store: s, passwords: newPasswords(), devices: devices{s.Secrets("device cookies")}, cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks(), log: slog.New(slog.DiscardHandler)}
+	return &Keyring{store: s, passwords: newPasswords(), devices: devices{s.Secrets("device cookies")}, cursors: newCursors(s.Secrets("cursors")), signing: newSigningKeys(s), checks: newChecks(), log: slog.New(slog.DiscardHandler), security: newSecurityEvents()}
 }
 
 // Now is the time by which everything is judged, in UTC.

@@ -1,11 +1,17 @@
 package keyring
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"io"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/store"
 )
 
 func refusal(org, member, key, address, detail string) audit.SecurityEvent {
@@ -77,5 +83,22 @@ func TestABatchCountsRepeats(t *testing.T) {
 	}
 	if _, dropped, _ := b.counts(audit.SecurityEvent{}); dropped != 0 {
 		t.Errorf("%d are dropped", dropped)
+	}
+}
+
+// TestTheLastEventsAreLoggedWhileEarlierOnesAreStored: a server that stops may not come to store them.
+func TestTheLastEventsAreLoggedWhileEarlierOnesAreStored(t *testing.T) {
+	read, write := io.Pipe()
+	time.AfterFunc(time.Minute, func() { _ = write.Close() })
+	r := &Keyring{store: &store.Store{Now: time.Now}, log: slog.New(slog.NewTextHandler(write, nil)), security: newSecurityEvents()}
+	r.security.storing <- struct{}{} // as if the database were slow
+	r.RecordSecurityEvent(refusal("org", "a", "", "192.0.2.1", "audit.read"))
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.FlushSecurityEvents(ended); err == nil {
+		t.Error("the flush says that it is stored")
+	}
+	if line, err := bufio.NewReader(read).ReadString('\n'); err != nil || !strings.Contains(line, "kind=permission.refused organisation=org member=a") {
+		t.Errorf("the log says %q, %v", line, err)
 	}
 }

@@ -26,8 +26,10 @@ type securityEvents struct {
 	mu      sync.Mutex
 	waiting *securityBatch // nil when no event waits
 	taken   *securityBatch // the last that is, or was, logged and stored
-	storing sync.Mutex     // is held while a batch is stored, so that the next one grows meanwhile
+	storing chan struct{}  // is full while a batch is stored, and the next one grows
 }
+
+func newSecurityEvents() securityEvents { return securityEvents{storing: make(chan struct{}, 1)} }
 
 // RecordSecurityEvent has a failed attempt logged and stored for the organisation. It waits for nothing, so that the time of
 // an answer does not reveal which accounts exist; what can't be stored is in the log all the same, and what finds no room is counted there.
@@ -44,16 +46,21 @@ func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
 	w.waiting.add(e, now)
 }
 
-// storeSecurityEvents logs and stores a batch when its interval is over, or a flush needs it.
+// storeSecurityEvents logs and stores a batch when its interval is over and the one before it is stored. A flush has it logged
+// at once, for the server may stop before both are stored.
 func (r *Keyring) storeSecurityEvents(b *securityBatch) {
 	defer close(b.stored)
-	select {
-	case <-time.After(securityInterval):
-	case <-b.due:
-	}
 	w := &r.security
-	w.storing.Lock()
-	defer w.storing.Unlock()
+	alone := false
+	select {
+	case <-b.due:
+	case <-time.After(securityInterval):
+		select {
+		case <-b.due:
+		case w.storing <- struct{}{}:
+			alone = true
+		}
+	}
 	w.mu.Lock()
 	w.waiting, w.taken = nil, b
 	w.mu.Unlock()
@@ -63,6 +70,10 @@ func (r *Keyring) storeSecurityEvents(b *securityBatch) {
 	for of, count := range b.dropped {
 		r.log.Error("security events not stored: too many at once", "kind", of.kind, "organisation", of.orgID, "events", count)
 	}
+	if !alone {
+		w.storing <- struct{}{}
+	}
+	defer func() { <-w.storing }()
 	ctx, cancel := context.WithTimeout(context.Background(), securityTimeout)
 	defer cancel()
 	failed, problem := 0, error(nil)
