@@ -245,6 +245,12 @@ func TestNothingIsDoneWhenTheLogCannotBeWritten(t *testing.T) {
 		"the head is gone":       `DELETE FROM audit_heads`,
 		"the head is not moved": `CREATE FUNCTION keep_head() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 			CREATE TRIGGER keeps BEFORE UPDATE ON audit_heads FOR EACH ROW EXECUTE FUNCTION keep_head()`,
+		"events are refused at the commit": `CREATE FUNCTION refuse_event() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no'' USING ERRCODE = ''invalid_text_representation''; END';
+			CREATE CONSTRAINT TRIGGER refuses AFTER INSERT ON audit_events DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_event()`,
+		"events can't be read":              `REVOKE SELECT ON audit_events FROM ` + server,
+		"events are of another transaction": `ALTER TABLE audit_events ALTER COLUMN tx SET DEFAULT '1'`,
+		"events are about somebody else": `CREATE FUNCTION move_event() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.subject_id := gen_random_uuid(); RETURN NEW; END';
+			CREATE TRIGGER moves BEFORE INSERT ON audit_events FOR EACH ROW EXECUTE FUNCTION move_event()`,
 		"the next number is taken": `ALTER TABLE audit_events DISABLE TRIGGER USER; UPDATE audit_events SET seq = seq + 1 WHERE seq = (SELECT max(seq) FROM audit_events)`,
 	} {
 		t.Run(name, func(t *testing.T) {
