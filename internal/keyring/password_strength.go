@@ -1,14 +1,16 @@
 package keyring
 
 import (
-	_ "embed" // for phrases
+	_ "embed" // for phrases and germanWords
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"unicode"
 
-	"github.com/trustelem/zxcvbn"
+	"github.com/trustelem/zxcvbn/matching"
+	"github.com/trustelem/zxcvbn/scoring"
 	"golang.org/x/text/unicode/norm"
 )
 
@@ -26,37 +28,56 @@ const (
 //go:embed phrases.txt
 var phrases string
 
+// germanWords are words that German passwords are made of, the most frequent first: zxcvbn knows English alone.
+//
+//go:embed german.txt
+var germanWords string
+
 // seasons are what a forced change of passwords makes people write before a year.
 var seasons = []string{"spring", "summer", "autumn", "fall", "winter", "january", "february", "march", "april", "may", "june", "july", "august",
-	"september", "october", "november", "december", "password", "welcome"}
+	"september", "october", "november", "december", "password", "welcome", "christmas",
+	"frühling", "sommer", "herbst", "januar", "februar", "märz", "mai", "juni", "juli", "oktober", "dezember", "passwort", "willkommen", "weihnachten"}
 
 var phraseWords = sync.OnceValue(func() []string {
-	out := []string{"moonlatch", "apikey", "apikeys"}
+	var out []string
+	for line := range strings.Lines(germanWords) {
+		out = append(out, asciiForms(line)...)
+	}
+	out = append(out, "moonlatch", "apikey", "apikeys")
 	for year := 2020; year < 2040; year++ { // zxcvbn's years end with 2019
 		out = append(out, strconv.Itoa(year))
 		for _, season := range seasons {
-			out = append(out, season+strconv.Itoa(year))
+			out = append(out, asciiForms(season+strconv.Itoa(year))...)
 		}
 	}
 	for line := range strings.Lines(phrases) {
-		out = append(out, lettersAndDigits(strings.ToLower(line)))
+		out = append(out, asciiForms(line)...)
 	}
 	return out
 })
 
+// asciiForms are the spellings of a text that inASCII gives a password: "Übung" is typed as "ubung" and as "uebung".
+func asciiForms(text string) []string {
+	text = lettersAndDigits(strings.ToLower(text))
+	return slices.Compact([]string{inASCII(text), inASCII(umlauts.Replace(text))})
+}
+
+var umlauts = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss")
+
 // guesses estimates how many guesses a password takes, by zxcvbn, of its weakest spelling. own are words that an attacker
 // tries first.
 func guesses(password string, own []string) float64 {
-	words := phraseWords()
+	var words []string
 	for _, text := range own {
 		text = strings.ToLower(text)
 		parts := strings.FieldsFunc(text, func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.N) })
 		for _, word := range append(parts, text, strings.Join(parts, "")) {
 			if len(word) >= 3 {
-				words = append(words[:len(words):len(words)], inASCII(word), cyrillicKeys.Replace(word))
+				words = append(words, inASCII(word), inASCII(umlauts.Replace(word)), cyrillicKeys.Replace(word))
 			}
 		}
 	}
+	words = append(words, phraseWords()...) // the estimate of a word is its place
 	weakest := math.Inf(1)
 	seen := map[string]bool{}
 	for _, spelling := range spellings(normalPassword(password)) {
@@ -73,10 +94,15 @@ func guesses(password string, own []string) float64 {
 func windowGuesses(text string, words []string) float64 {
 	runes := []rune(text)
 	if len(runes) <= strengthWindow {
-		return zxcvbn.PasswordStrength(text, words).Guesses
+		return textGuesses(text, words)
 	}
-	return max(zxcvbn.PasswordStrength(string(runes[:strengthWindow]), words).Guesses,
-		zxcvbn.PasswordStrength(string(runes[len(runes)-strengthWindow:]), words).Guesses)
+	return max(textGuesses(string(runes[:strengthWindow]), words), textGuesses(string(runes[len(runes)-strengthWindow:]), words))
+}
+
+// textGuesses is zxcvbn's estimate without what it adds for each further part: that alone makes 10^12 of any four words, be they
+// the person's own.
+func textGuesses(text string, words []string) float64 {
+	return scoring.MostGuessableMatchSequence(text, matching.Omnimatch(text, words), true).Guesses
 }
 
 // spellings are the texts that a password may have been made of: itself, and what is left without separators, without the
