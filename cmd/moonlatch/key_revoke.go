@@ -20,7 +20,7 @@ func (p *program) keyRevokeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "key-stdin", Usage: "read the leaked key, one line, from standard input"},
 			&cli.StringFlag{Name: "id", Usage: "the key's `ID`"},
-			&cli.StringFlag{Name: "prefix", Usage: "the `PREFIX` of the key, all before its last underscore"},
+			&cli.StringFlag{Name: "prefix", Usage: "the `PREFIX` of the key, all before its last underscore, or the key as it is displayed"},
 			&cli.StringFlag{Name: "signature", Usage: "the last 6 `CHARACTERS` of the key"},
 			&cli.StringFlag{Name: "organisation", Usage: "look in the organisation of this `NAME` alone (default: in all)"},
 		},
@@ -29,18 +29,22 @@ func (p *program) keyRevokeCommand() *cli.Command {
 }
 
 func (p *program) revokeKey(ctx context.Context, c *cli.Command) error {
-	given := 0
-	for _, name := range []string{"key-stdin", "id", "prefix", "signature"} {
+	given, empty := 0, false
+	for _, name := range []string{"id", "prefix", "signature"} {
 		if c.IsSet(name) {
 			given++
+			empty = empty || strings.TrimSpace(c.String(name)) == ""
 		}
 	}
-	if given != 1 {
+	if c.Bool("key-stdin") {
+		given++
+	}
+	if given != 1 || empty {
 		return misused("say which key with one of --key-stdin, --id, --prefix and --signature")
 	}
 	leaked := ""
 	if c.Bool("key-stdin") {
-		line, err := readLine(p.stdin)
+		line, err := readLine(p.stdin, "key")
 		if err != nil {
 			return err
 		}
@@ -87,7 +91,7 @@ func findKeys(ctx context.Context, db *store.Store, ring *keyring.Keyring, c *cl
 		}
 		organisations = []store.Organisation{only}
 	}
-	id, exact := c.String("id"), c.String("prefix")+c.String("signature")
+	id, exact := strings.TrimSpace(c.String("id")), apikey.Unmask(strings.TrimSpace(c.String("prefix")+c.String("signature")))
 	if c.Bool("key-stdin") {
 		plaintext, err := apikey.Parse(leaked)
 		if err != nil {

@@ -253,6 +253,9 @@ func TestOperatorRevokesALeakedKey(t *testing.T) {
 		"whole":  func(p apikey.Plaintext) (string, []string) { return p.Reveal() + "\n", []string{"--key-stdin"} },
 		"id":     func(p apikey.Plaintext) (string, []string) { return "", []string{"--id", known(p).ID} },
 		"prefix": func(p apikey.Plaintext) (string, []string) { return "", []string{"--prefix", p.Prefix()} },
+		"masked": func(p apikey.Plaintext) (string, []string) {
+			return "", []string{"--prefix", p.Prefix() + "_••••" + p.Signature()}
+		},
 		"signature": func(p apikey.Plaintext) (string, []string) {
 			return "", []string{"--signature", p.Signature(), "--organisation", "acme"}
 		},
@@ -277,7 +280,11 @@ func TestOperatorRevokesALeakedKey(t *testing.T) {
 		moonlatch(t, env, "", append([]string{"key", "revoke"}, args...)...).expect(t, exitFailed, says)
 	}
 	moonlatch(t, env, "", "key", "revoke").expect(t, exitUsage, "say which key")
+	for _, flag := range []string{"--id", "--prefix", "--signature"} { // of a variable that is not set
+		moonlatch(t, env, "", "key", "revoke", flag, "").expect(t, exitUsage, "say which key")
+	}
 	moonlatch(t, env, "pk_live_x\n", "key", "revoke", "--key-stdin").expect(t, exitUsage, "no whole key")
+	moonlatch(t, env, "", "key", "revoke", "--key-stdin").expect(t, exitUsage, "standard input has no key")
 	if key := known(kept); key.Stored != apikey.Enabled {
 		t.Errorf("another key is %s", key.Stored)
 	}

@@ -31,7 +31,7 @@ func (p *program) userCreateCommand() *cli.Command {
 }
 
 func (p *program) createUser(ctx context.Context, c *cli.Command) error {
-	password, err := readLine(p.stdin)
+	password, err := readLine(p.stdin, "password")
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (p *program) userPasswordCommand() *cli.Command {
 }
 
 func (p *program) setPassword(ctx context.Context, c *cli.Command) error {
-	password, err := readLine(p.stdin)
+	password, err := readLine(p.stdin, "password")
 	if err != nil {
 		return err
 	}
@@ -142,15 +142,16 @@ func (p *program) userEraseCommand() *cli.Command {
 // maxLine bounds a password's line in bytes, far above what a password may have.
 const maxLine = 4096
 
-// readLine reads one line; a secret comes this way, for arguments can be seen by others.
-func readLine(r io.Reader) (string, error) {
+// readLine reads one line, and names what should be in it when it is empty; a secret comes this way, for arguments can be seen by
+// others.
+func readLine(r io.Reader, what string) (string, error) {
 	text, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("reading standard input: %w", err)
 	}
 	text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	if text == "" {
-		return "", misused("standard input has no password; pipe one line to it")
+		return "", misused("standard input has no %s; pipe one line to it", what)
 	}
 	return text, nil
 }
