@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -71,6 +72,18 @@ func (tx *Tx) judgeActor() error {
 		return ErrUnauthenticated
 	}
 	return tx.judgeMember(account.Role(r.Role), account.Status(r.Status))
+}
+
+// JudgeActor returns what Mutate would of an actor who changes something at this moment: nil, ErrUnauthenticated, ErrForbidden or
+// ErrStale.
+func (s *Store) JudgeActor(ctx context.Context, actor account.Actor) error {
+	inner, end, err := s.db.begin(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return tidy(err)
+	}
+	defer end()
+	defer func() { _ = inner.Rollback() }()
+	return tidy((&Tx{db: &conn{tx: inner}, ctx: ctx, actor: actor, now: s.Now(), clock: s.Now}).judgeActor())
 }
 
 // unauthenticated is what it means that an actor's row is gone.

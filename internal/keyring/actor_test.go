@@ -222,3 +222,81 @@ func (h house) nothingAfterTheEnd(ctx context.Context, how string, actor account
 		}
 	}
 }
+
+// TestAnExportEndsWithItsActor begins each export, ends the actor in several ways, and reads on.
+func TestAnExportEndsWithItsActor(t *testing.T) {
+	both, h := replicas(t, 1)
+	ctx, ring := t.Context(), both[0]
+	h.issue(h.org.Owner, draft("a row"))
+	exports := map[string]func(account.Actor) (func() (int, error), error){
+		"keys": func(a account.Actor) (func() (int, error), error) {
+			next, err := ring.ExportKeys(ctx, a, apikey.Filter{})
+			return func() (int, error) { rows, err := next(ctx); return len(rows), err }, err
+		},
+		"key owners": func(a account.Actor) (func() (int, error), error) {
+			next, err := ring.ExportKeyOwners(ctx, a, keyring.OwnerFilter{})
+			return func() (int, error) { rows, err := next(ctx); return len(rows), err }, err
+		},
+		"audit events": func(a account.Actor) (func() (int, error), error) {
+			next, err := ring.ExportEvents(ctx, a, audit.Filter{})
+			return func() (int, error) { rows, err := next(ctx); return len(rows), err }, err
+		},
+		"security events": func(a account.Actor) (func() (int, error), error) {
+			next, err := ring.ExportSecurityEvents(ctx, a, audit.SecurityFilter{})
+			return func() (int, error) { rows, err := next(ctx); return len(rows), err }, err
+		},
+	}
+	ways := map[string]struct {
+		byKey bool
+		end   func(account.Actor) error
+		want  error
+	}{
+		"not at all":    {false, func(account.Actor) error { return nil }, nil},
+		"with a key":    {true, func(account.Actor) error { return nil }, nil},
+		"they sign out": {false, func(a account.Actor) error { return ring.EndSession(ctx, a, a.SessionID) }, keyring.ErrUnauthenticated},
+		"the key is revoked": {true, func(a account.Actor) error {
+			_, err := ring.ChangeStatus(ctx, h.org.Owner, apikey.Revoke, a.KeyID)
+			return err
+		}, keyring.ErrUnauthenticated},
+		"they are suspended": {false, func(a account.Actor) error {
+			_, err := ring.ChangeMember(ctx, h.org.Owner, a.MemberID, keyring.MemberEdit{Status: account.Suspended})
+			return err
+		}, keyring.ErrUnauthenticated},
+		"they become members": {false, func(a account.Actor) error {
+			_, err := ring.ChangeMember(ctx, h.org.Owner, a.MemberID, keyring.MemberEdit{Role: account.Member})
+			return err
+		}, keyring.ErrForbidden},
+	}
+	for how, way := range ways {
+		if _, err := h.db.ExecContext(ctx, `UPDATE members SET role = 'admin', status = 'active' WHERE id = $1`, h.org.Admin.MemberID); err != nil {
+			t.Fatal(err)
+		}
+		actor := h.session(h.org.Admin)
+		if way.byKey {
+			key := h.issue(h.org.Owner, keyring.KeyDraft{Name: "exporting", Scopes: []string{"read:api-keys", "read:audit"}, OwnerID: h.org.Admin.MemberID})
+			var err error
+			if actor, err = h.KeyActor(ctx, keyring.Visitor{Address: "192.0.2.1"}, h.org.ID, key.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun := map[string]func() (int, error){}
+		for what, export := range exports {
+			next, err := export(actor)
+			if err != nil {
+				t.Fatal(what, err)
+			}
+			if n, err := next(); err != nil || n == 0 && what != "security events" {
+				t.Fatalf("%s: %d rows at first, %v", what, n, err)
+			}
+			begun[what] = next
+		}
+		if err := way.end(actor); err != nil {
+			t.Fatal(how, err)
+		}
+		for what, next := range begun {
+			if n, err := next(); n != 0 || !errors.Is(err, way.want) {
+				t.Errorf("%s, of %s: %d rows, %v, want %v", how, what, n, err, way.want)
+			}
+		}
+	}
+}

@@ -104,13 +104,13 @@ func (r *Keyring) ExportEvents(ctx context.Context, actor account.Actor, filter 
 		return nil, err
 	}
 	span := store.Span{Before: last + 1}
-	return func(ctx context.Context) ([]audit.Event, error) {
+	return judged(r, actor, func(ctx context.Context) ([]audit.Event, error) {
 		events, err := r.store.EventsInOrder(ctx, actor.OrgID, filter, span, exportBatch)
 		if len(events) > 0 {
 			span.After = events[len(events)-1].Seq
 		}
 		return events, err
-	}, nil
+	}), nil
 }
 
 // LogCheck is how far a check of the audit log's chain has come, and what came of it.

@@ -16,8 +16,23 @@ const (
 )
 
 // Batches reads an export, a batch at a time and each in a statement of its own, so that nothing of the database is held
-// while whoever reads the export takes their time. It ends with an empty batch.
+// while whoever reads the export takes their time. It ends with an empty batch. Errors, after the first batch:
+// ErrUnauthenticated, ErrForbidden and ErrStale, as of store.JudgeActor.
 type Batches[T any] func(context.Context) ([]T, error)
+
+// judged judges the actor again before each batch but the first: an export may take an hour.
+func judged[T any](r *Keyring, actor account.Actor, next Batches[T]) Batches[T] {
+	begun := false
+	return func(ctx context.Context) ([]T, error) {
+		if begun {
+			if err := r.store.JudgeActor(ctx, actor); err != nil {
+				return nil, err
+			}
+		}
+		begun = true
+		return next(ctx)
+	}
+}
 
 // ExportKeys reads the keys that a filter lets through, in the order in which they were made. One that is made or deleted
 // meanwhile may be missing.
@@ -25,10 +40,10 @@ func (r *Keyring) ExportKeys(_ context.Context, actor account.Actor, filter apik
 	if err := allow(actor, account.ReadKeys); err != nil {
 		return nil, err
 	}
-	return pages(func(ctx context.Context, at apikey.Position) ([]KeyRow, *apikey.Position, error) {
+	return judged(r, actor, pages(func(ctx context.Context, at apikey.Position) ([]KeyRow, *apikey.Position, error) {
 		page, err := r.store.ListKeys(ctx, actor.OrgID, filter, apikey.Sort{By: apikey.ByCreation}, at, exportBatch)
 		return page.Rows, page.Next, err
-	}), nil
+	})), nil
 }
 
 // ExportKeyOwners reads the members who own keys, with their keys in figures, by name.
@@ -37,10 +52,10 @@ func (r *Keyring) ExportKeyOwners(_ context.Context, actor account.Actor, filter
 		return nil, err
 	}
 	filter.ByName = true
-	return pages(func(ctx context.Context, at apikey.Position) ([]OwnerRow, *apikey.Position, error) {
+	return judged(r, actor, pages(func(ctx context.Context, at apikey.Position) ([]OwnerRow, *apikey.Position, error) {
 		page, err := r.store.KeyOwnerFigures(ctx, actor.OrgID, filter, at, ownerBatch)
 		return page.Rows, page.Next, err
-	}), nil
+	})), nil
 }
 
 // OwnerRow is a member who owns keys, and their keys in figures.

@@ -266,7 +266,7 @@ func (r *Keyring) ExportSecurityEvents(_ context.Context, actor account.Actor, f
 	}
 	var after apikey.Position
 	ended := false
-	return func(ctx context.Context) ([]NamedSecurityEvent, error) {
+	return judged(r, actor, func(ctx context.Context) ([]NamedSecurityEvent, error) {
 		if ended {
 			return nil, nil
 		}
@@ -282,5 +282,5 @@ func (r *Keyring) ExportSecurityEvents(_ context.Context, actor account.Actor, f
 		}
 		ended = len(events) < exportBatch
 		return out, err
-	}, nil
+	}), nil
 }
