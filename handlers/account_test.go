@@ -93,6 +93,15 @@ func TestGuessingThePasswordInADialogIsHeldUp(t *testing.T) {
 // A form whose session has ended leads through sign-in back to itself. Passwords stay behind.
 func TestNoPasswordGoesThroughAnAddress(t *testing.T) {
 	s := newSite(t)
+	credentials := url.Values{"email": {s.org.Admin.Email}, "password": {storetest.Password}}
+	for what, body := range map[string]url.Values{"no form": nil, "an empty form": {}, "another field": {"next": {"/"}}} {
+		if got := s.visitor().post(views.SignInPath+"?"+credentials.Encode(), body); got.status != http.StatusUnprocessableEntity {
+			t.Errorf("a password in the address and %s signed in: %d, to %s", what, got.status, got.location)
+		}
+	}
+	if got := s.as(s.org.Admin).post("/account/name?name=Forged", url.Values{"name": {""}}); got.status != http.StatusUnprocessableEntity {
+		t.Errorf("a name in the address was taken for the empty one of the form: %d", got.status)
+	}
 	for name, b := range map[string]*browser{"an ended session": s.as(s.org.Member), "nobody": s.visitor()} {
 		if name != "nobody" {
 			if err := s.keyring.EndAllSessions(t.Context(), s.org.Member); err != nil {

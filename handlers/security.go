@@ -87,11 +87,17 @@ func (h *handler) receiveForm(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// readForm reads the body of a form once and for all; what is no form is refused here.
+// readForm reads the body of a form once and for all; what is no form is refused here. A form's fields come from the body alone, so
+// that none can be sent in an address.
 func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		request := c.Request()
-		if request.Method != http.MethodPost || request.ContentLength == 0 {
+		if request.Method != http.MethodPost {
+			return next(c)
+		}
+		if request.ContentLength == 0 {
+			request.PostForm = url.Values{}
+			request.Form = request.PostForm
 			return next(c)
 		}
 		kind, _, err := mime.ParseMediaType(request.Header.Get(echo.HeaderContentType))
@@ -104,6 +110,7 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 			}
 			return errForm
 		}
+		request.Form = request.PostForm
 		return next(c)
 	}
 }

@@ -184,6 +184,12 @@ func TestEveryAnswerSaysWhatItIs(t *testing.T) {
 		if got.header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s may be read by other sites", c.path)
 		}
+		if asksAboutKeys := c.path == forwardAuthPath || c.path == verifyPath; !asksAboutKeys && got.header.Get("Cross-Origin-Resource-Policy") != "same-origin" {
+			t.Errorf("%s may be embedded by other sites", c.path)
+		}
+		if c.path == exportKeysPath && !strings.HasPrefix(got.header.Get("Content-Disposition"), "attachment; filename=moonlatch-") {
+			t.Errorf("%s is no attachment: %q", c.path, got.header.Get("Content-Disposition"))
+		}
 		if strings.Contains(got.body, "<pre>") && c.path == static.Root {
 			t.Error("the folder of static files is listed")
 		}

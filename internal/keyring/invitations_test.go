@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,21 @@ import (
 )
 
 const newPassword = "seven quiet herons wade"
+
+func TestOneTimeLinksHoldAtLeast128Bits(t *testing.T) {
+	h := newHouse(t)
+	setup, err := keyring.New(storetest.New(t)).SetupToken(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, token := range map[string]string{
+		"a set-up link": setup, "an invitation": h.invite("new@example.test", string(account.Member)), "a change of an email": h.startEmail(h.org.Member, "other@example.test"),
+	} {
+		if !regexp.MustCompile(`^[A-Z2-7]{26,}$`).MatchString(token) { // base32 has 5 bits a character
+			t.Errorf("%s has the token %q", what, token)
+		}
+	}
+}
 
 // invite makes a link by the owner.
 func (h house) invite(email, role string) string {

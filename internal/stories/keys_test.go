@@ -234,7 +234,11 @@ func TestPlaintextIsNowhereAfterwards(t *testing.T) {
 			p.Goto("/account/api-keys")
 			p.Reload()
 			gone("the reloaded page", p.HTML())
-			gone("the browser's storage or history", p.Storage().String())
+			kept := p.Storage()
+			gone("the browser's storage or history", kept.String())
+			if len(kept.Local)+len(kept.Session)+len(kept.Databases)+len(kept.Caches) > 0 {
+				t.Errorf("more than cookies is stored in the browser: %s", kept)
+			}
 			gone("the server's log", s.log.String())
 			gone("the database", s.dump())
 			if dump := s.dump(); !strings.Contains(dump, "Secret keeper") {
