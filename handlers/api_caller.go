@@ -238,5 +238,8 @@ func (h *handler) enforceProgram(c echo.Context, action account.Action, next ech
 	if !who.actor.May(action) {
 		return forbiddenError{action}
 	}
-	return next(c)
+	if !found { // questions about keys wait for nobody
+		return next(c)
+	}
+	return h.inTurn(c, next)
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -35,13 +36,7 @@ func newLimits(perMinute, burst int) *throttled.GCRARateLimiterCtx {
 // limit takes one request from what the caller has left, and says in the answer's header how much that is. Who can't
 // be recognised is the address that they come from.
 func (h *handler) limit(c echo.Context, who calling) error {
-	subject := keyring.AddressSubject(c.RealIP())
-	switch {
-	case who.actor.KeyID != "":
-		subject = "key " + who.actor.KeyID
-	case who.actor.MemberID != "":
-		subject = "member " + who.actor.MemberID
-	}
+	subject := cmp.Or(callerOf(who.actor), keyring.AddressSubject(c.RealIP()))
 	taken := 1
 	if errors.Is(who.err, keyring.ErrUnavailable) { // in an outage nobody is known, and nobody is charged
 		taken = 0

@@ -78,8 +78,18 @@ func (h *handler) enforce(p policy, next echo.HandlerFunc) echo.HandlerFunc {
 		if p.action != "" && !actor.May(p.action) {
 			return forbiddenError{p.action}
 		}
-		return next(c)
+		return h.inTurn(c, next)
 	}
+}
+
+// inTurn handles a request of a known caller once the caller has not too many others under way.
+func (h *handler) inTurn(c echo.Context, next echo.HandlerFunc) error {
+	leave, err := h.callers.enter(c.Request().Context(), callerOf(actorOf(c)))
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return next(c)
 }
 
 const (
