@@ -17,7 +17,7 @@ import (
 var bypasses = [][2]string{
 	{`'is a superuser'`, `r.rolsuper`},
 	{`'owns the tables'`, `EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid AND relkind IN ('r', 'p') AND relowner = r.oid)`},
-	{`'owns the functions of the triggers'`, `EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid AND proowner = r.oid)`},
+	{`'owns the functions of the triggers'`, `EXISTS (SELECT FROM pg_proc WHERE pronamespace = n.oid AND prorettype = 'trigger'::regtype AND proowner = r.oid)`},
 	{`'owns the schema'`, `n.nspowner = r.oid`},
 	{`'owns the database'`, `d.datdba = r.oid`},
 	{`'has CREATEROLE'`, `r.rolcreaterole`}, // up to PostgreSQL 15 it may join every role but a superuser's
