@@ -83,6 +83,42 @@ func TestAnEmailIsChangedOnThePages(t *testing.T) {
 		t.Errorf("nothing to cancel: %d", got.status)
 	}
 
+	form = url.Values{"email": {"newest@example.com"}, "nonce": {owner.nonce()}}
+	link = confirmPath.FindStringSubmatch(owner.post(path+"/email", form).body)
+	for _, dialog := range []string{"/suspend", "/remove"} {
+		if got := owner.get(path + dialog); !strings.Contains(got.body, "1 pending email change is cancelled.") {
+			t.Errorf("%s does not tell that the email change ends: %d", dialog, got.status)
+		}
+	}
+	if got := owner.post(path+"/suspend", url.Values{"return": {path}}); got.status != http.StatusSeeOther {
+		t.Errorf("suspending: %d", got.status)
+	}
+	if got := owner.get(path); !strings.Contains(got.body, "Admin is suspended. 1 pending email change is cancelled.") || strings.Contains(got.body, "newest@example.com") {
+		t.Errorf("the page of the suspended member: %s", got.body)
+	}
+	if got := owner.get(path + "/email-cancel"); got.status != http.StatusNotFound {
+		t.Errorf("cancelling what the suspension cancelled: %d", got.status)
+	}
+	if got := owner.post(path+"/reinstate", url.Values{}); got.status != http.StatusSeeOther {
+		t.Errorf("reinstating: %d", got.status)
+	}
+	if got := s.visitor().get(link[1]); got.status != http.StatusNotFound {
+		t.Errorf("the link after the reinstatement: %d", got.status)
+	}
+	if got := owner.post(path+"/role", url.Values{"role": {"owner"}}); got.status != http.StatusSeeOther {
+		t.Errorf("a second owner: %d", got.status)
+	}
+	changed := s.org.Admin
+	changed.Email = "new@example.com"
+	second := s.as(changed)
+	form = url.Values{"email": {"newest@example.com"}, "nonce": {second.nonce()}}
+	if got := second.post("/members/"+s.org.Support.MemberID+"/email", form); got.status != http.StatusCreated {
+		t.Errorf("a change by the second owner: %d", got.status)
+	}
+	if got := owner.get(path + "/role"); !strings.Contains(got.body, "1 pending email change is cancelled once they are no longer an owner.") {
+		t.Errorf("the role dialog does not tell that the email change ends: %d", got.status)
+	}
+
 	other := storetest.Organisation(t, s.store)
 	form = url.Values{"email": {other.Owner.Email}, "nonce": {owner.nonce()}}
 	link = confirmPath.FindStringSubmatch(owner.post("/members/"+s.org.Owner.MemberID+"/email", form).body)

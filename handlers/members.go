@@ -106,7 +106,10 @@ func (h *handler) memberForm(c echo.Context) (views.MemberForm, error) {
 	if form.LastOwner, err = h.keyring.IsLastOwner(ctx, actor, row.Person); err != nil {
 		return form, err
 	}
-	form.Links, err = h.keyring.InvitationsBy(ctx, actor, row.ID)
+	if form.Links, err = h.keyring.InvitationsBy(ctx, actor, row.ID); err != nil {
+		return form, err
+	}
+	form.EmailChanges, err = h.keyring.EmailChangesBy(ctx, actor, row.ID)
 	return form, err
 }
 
@@ -121,6 +124,12 @@ func (h *handler) leaverForm(c echo.Context, status account.Status) (views.Membe
 		return form, err
 	}
 	ctx, actor := c.Request().Context(), actorOf(c)
+	switch own, err := h.keyring.EmailChangeOf(ctx, actor, form.Member.ID); {
+	case err == nil && own.By != form.Member.ID:
+		form.EmailChanges++ // else it is counted among those that they started
+	case err != nil && !errors.Is(err, keyring.ErrNotFound):
+		return form, err
+	}
 	busiest, err := h.keyring.BusiestKeys(ctx, actor, form.Member.ID)
 	if err != nil {
 		return form, err
@@ -222,7 +231,7 @@ func (h *handler) sendAway(c echo.Context, status account.Status) error {
 		return h.leave(c, map[account.Status]string{account.Suspended: noticeSuspended, account.Removed: noticeRemoved}[status])
 	}
 	return h.done(c, returnOr(c, views.MembersPath), views.SentAway(views.Departure{Person: change.Person, Keys: string(change.Keys), Changed: change.Changed,
-		Heir: change.Heir, Links: change.Links}))
+		Heir: change.Heir, Links: change.Links, EmailChanges: change.EmailChanges}))
 }
 
 func (h *handler) reinstateMemberPage(c echo.Context) error {

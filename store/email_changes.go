@@ -69,6 +69,13 @@ func (s *Store) EmailChangeOf(ctx context.Context, orgID, memberID string) (Emai
 	return r.change(), tidy(err)
 }
 
+// EmailChangesBy counts the changes that a member started and that have not expired.
+func (s *Store) EmailChangesBy(ctx context.Context, orgID, memberID string) (int, error) {
+	var count int
+	err := s.db.GetContext(ctx, &count, `SELECT count(*) FROM email_changes WHERE org_id = $1 AND started_by = $2 AND expires_at > $3`, orgID, memberID, s.Now())
+	return count, tidy(err)
+}
+
 // InsertEmailChange starts a change by the actor. One that the member has already is replaced, and its link is void.
 func (tx *Tx) InsertEmailChange(c EmailChange, hash [32]byte) (EmailChange, error) {
 	c.ID, c.By, c.CreatedAt = uuid.Must(uuid.NewV7()).String(), tx.actor.MemberID, tx.now

@@ -196,6 +196,8 @@ type MemberForm struct {
 	Sessions   int
 	Links      int // pending invitations that they made
 	Problems   input.Problems
+
+	EmailChanges int // pending ones that this cancels: their own, and those that they started
 }
 
 func (m MemberForm) own() bool { return m.Member.ID == m.Viewer.MemberID }
@@ -277,6 +279,11 @@ func (m MemberForm) exceptions(choice string) string {
 	return ""
 }
 
+// emailChangesCancelled says how many pending email changes end with a change of the member, as the beginning of a sentence.
+func emailChangesCancelled(n int) string {
+	return ui.Count(int64(n), "pending email change") + " " + ui.Plural(n, "is", "are") + " cancelled"
+}
+
 // afterwards says what a change of role does to the live keys.
 func (m MemberForm) afterwards() string {
 	n := m.Keys.total()
@@ -291,6 +298,8 @@ type Departure struct {
 	Changed int            // so many of them
 	Heir    account.Person // who has them now, if anybody
 	Links   int            // invitations of theirs that are void now
+
+	EmailChanges int // that were cancelled: their own, and those that they started
 }
 
 // SentAway says what was done, to whom and to which of their keys.
@@ -308,6 +317,9 @@ func SentAway(d Departure) string {
 	}
 	if d.Links > 0 {
 		words = append(words, ui.Count(int64(d.Links), "invitation")+" of theirs no longer "+ui.Plural(d.Links, "works", "work")+".")
+	}
+	if n := d.EmailChanges; n > 0 {
+		words = append(words, emailChangesCancelled(n)+".")
 	}
 	return strings.Join(words, " ")
 }

@@ -21,7 +21,7 @@ func memberPages(p Page) map[string]templ.Component {
 	invited := Invitation{ID: "i1", Email: hostile, Role: account.Owner, By: somebody, CreatedAt: noon.AddDate(0, 0, -8), ExpiresAt: noon.AddDate(0, 0, -1)}
 	wrong := input.Problems{"": hostile, "role": hostile, "email": hostile, "keys": hostile, "keysTo": hostile, "name": hostile, "password": hostile}
 	form := MemberForm{Page: p, Member: somebody, Return: hostile, Keys: LiveKeys{3, 1, 1, 1204}, Role: hostile, KeyChoice: "transfer", KeyChoices: []string{"leave", "transfer", "disable", "revoke"},
-		HeirID: hostile, Heirs: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Sessions: 2, Links: 1, Problems: wrong}
+		HeirID: hostile, Heirs: []account.Person{{ID: "m3", Email: hostile, Name: hostile}}, Sessions: 2, Links: 1, EmailChanges: 2, Problems: wrong}
 	own, last, forced := form, form, form
 	own.Member, own.Keys, last.LastOwner, forced.KeyChoices, forced.NoneLeft, forced.Heirs = self, LiveKeys{}, true, []string{"disable", "transfer", "revoke"}, true, nil
 	return map[string]templ.Component{

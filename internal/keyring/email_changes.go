@@ -118,6 +118,11 @@ func (r *Keyring) EmailChangeOf(ctx context.Context, actor account.Actor, id str
 	return one(ctx, actor, account.StartEmailChange, id, r.store.EmailChangeOf)
 }
 
+// EmailChangesBy counts the pending changes that a member started: they are cancelled once the member is no active owner.
+func (r *Keyring) EmailChangesBy(ctx context.Context, actor account.Actor, memberID string) (int, error) {
+	return one(ctx, actor, account.StartEmailChange, memberID, r.store.EmailChangesBy)
+}
+
 // EmailChangeFor returns the change that a link confirms; ErrEmailChange when it does not work.
 func (r *Keyring) EmailChangeFor(ctx context.Context, token string) (EmailChange, error) {
 	change, err := r.store.EmailChangeByToken(ctx, sha256.Sum256([]byte(token)))

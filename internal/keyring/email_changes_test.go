@@ -164,6 +164,71 @@ func TestALinkThatConfirmsAnAddressEnds(t *testing.T) {
 	}
 }
 
+// TestAnEndedLinkStaysVoidWhenTheMemberIsReinstated undoes each loss of power that ended a pending link.
+func TestAnEndedLinkStaysVoidWhenTheMemberIsReinstated(t *testing.T) {
+	suspend, reinstate := keyring.MemberEdit{Status: account.Suspended}, keyring.MemberEdit{Status: account.Active}
+	demote, promote := keyring.MemberEdit{Role: account.Admin}, keyring.MemberEdit{Role: account.Owner}
+	for what, c := range map[string]struct {
+		starter    bool // who loses their power: the owner who started the change, or the member whose address changes
+		loss, gain keyring.MemberEdit
+		cancelled  int
+	}{
+		"the member suspended":             {false, suspend, reinstate, 1},
+		"the member demoted":               {false, keyring.MemberEdit{Role: account.Member}, demote, 0},
+		"the starter suspended":            {true, suspend, reinstate, 1},
+		"the starter demoted":              {true, demote, promote, 1},
+		"the starter demoted, suspended":   {true, keyring.MemberEdit{Role: account.Admin, Status: account.Suspended}, keyring.MemberEdit{Role: account.Owner, Status: account.Active}, 1},
+		"the member suspended and demoted": {false, keyring.MemberEdit{Role: account.Member, Status: account.Suspended}, keyring.MemberEdit{Role: account.Admin, Status: account.Active}, 1},
+	} {
+		h := newHouse(t)
+		starter := h.promote(h.org.Support)
+		_, token, err := h.StartEmailChange(t.Context(), starter, h.org.Admin.MemberID, keyring.EmailChangeDraft{Email: "new@example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		invitation, join, err := h.Invite(t.Context(), starter, keyring.InvitationDraft{Email: "invited@example.com", Role: "owner"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		session, program := h.signedIn(h.org.Admin), h.logIn(h.org.Admin).Reveal()
+		id := h.org.Admin.MemberID
+		if c.starter {
+			id = starter.MemberID
+		}
+		change, err := h.ChangeMember(t.Context(), h.org.Owner, id, c.loss)
+		if err != nil || change.EmailChanges != c.cancelled {
+			t.Fatalf("%s: %+v, %v", what, change, err)
+		}
+		if got := h.actionsOn(h.org.Admin.MemberID)["member.email_change_cancelled"]; got != c.cancelled {
+			t.Errorf("%s: the log says %d times that the change was cancelled", what, got)
+		}
+		if _, err := h.ChangeMember(t.Context(), h.org.Owner, id, c.gain); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		var wantWaiting, wantConfirmed error
+		if c.cancelled == 1 {
+			wantWaiting, wantConfirmed = keyring.ErrNotFound, keyring.ErrEmailChange
+		}
+		if _, err := h.EmailChangeOf(t.Context(), h.org.Owner, h.org.Admin.MemberID); !errors.Is(err, wantWaiting) {
+			t.Errorf("%s: the pending change: %v", what, err)
+		}
+		if err := h.confirmEmail(token.Reveal(), storetest.Password); !errors.Is(err, wantConfirmed) {
+			t.Errorf("%s: the link: %v", what, err)
+		}
+		if _, err := h.Invitation(t.Context(), h.org.Owner, invitation.ID); errors.Is(err, keyring.ErrNotFound) != c.starter {
+			t.Errorf("%s: the starter's invitation: %v", what, err)
+		}
+		if c.starter {
+			h.joinRefused(what, join.Reveal(), keyring.ErrInvitation)
+		} else if c.cancelled == 1 {
+			h.refuse(what, program)
+			if _, _, err := h.Actor(t.Context(), keyring.Visitor{}, session.SessionID); !errors.Is(err, keyring.ErrNotFound) {
+				t.Errorf("%s: the session: %v", what, err)
+			}
+		}
+	}
+}
+
 func TestAnAddressThatWasTakenMeanwhileIsNotGivenTwice(t *testing.T) {
 	h := newHouse(t)
 	other := storetest.Organisation(t, h.store)

@@ -150,20 +150,21 @@ func withdrawn(gone ...Invitation) []audit.Change {
 	return out
 }
 
-// withdrawAll makes every link void that a member made who is no active owner any more: nobody comes back, or lets others
-// in, through a door that they left open. It counts those that had not expired.
-func withdrawAll(tx *store.Tx, p account.Person) (changes []audit.Change, worked int, err error) {
+// withdrawAll cancels the invitations and email changes of a member who is no active owner any more, so that they neither come
+// back nor let others in by a link that they made. It counts those that had not expired.
+func withdrawAll(tx *store.Tx, p account.Person, done *MemberChange) ([]audit.Change, error) {
 	started, err := tx.DeleteEmailChangesBy(p.ID)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	gone, err := tx.DeleteInvitationsBy(p.ID)
 	for _, i := range gone {
 		if i.ExpiresAt.After(tx.Now()) {
-			worked++
+			done.Links++
 		}
 	}
-	return append(withdrawn(gone...), emailChangesCancelled(started)...), worked, err
+	done.EmailChanges = len(started)
+	return append(withdrawn(gone...), emailChangesCancelled(started)...), err
 }
 
 // withdrawOwn makes the link void to the address of somebody who came in without it, or goes: it would let them in again.

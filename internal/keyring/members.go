@@ -128,6 +128,8 @@ type MemberChange struct {
 	Changed  int            // so many of them
 	Sessions int            // that were ended
 	Links    int            // invitations of theirs that worked and are void now
+
+	EmailChanges int // that waited, theirs or started by them, and are cancelled
 }
 
 // leaving says whether somebody is to be kept out.
@@ -249,7 +251,7 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 			if len(owners) == 1 {
 				return nil, ErrLastOwner
 			}
-			if happened, done.Links, err = withdrawAll(tx, before); err != nil {
+			if happened, err = withdrawAll(tx, before, &done); err != nil {
 				return nil, err
 			}
 		}
@@ -264,23 +266,24 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 			if err != nil {
 				return nil, err
 			}
-			cancelled, err := cancelEmailChange(tx, after.ID)
-			if err != nil {
-				return nil, err
-			}
-			happened = slices.Concat(happened, void, cancelled)
+			happened = append(happened, void...)
 		}
 		done.Person = after
 		if !edit.leaving() {
 			return happened, nil
 		}
+		cancelled, err := cancelEmailChange(tx, after.ID) // reinstated, they would have its link back
+		if err != nil {
+			return nil, err
+		}
+		done.EmailChanges += len(cancelled)
 		ended, err := endAllSessions(tx, after.ID, after.Email)
 		if err != nil {
 			return nil, err
 		}
 		done.Sessions = len(ended)
 		changed, err := keysOfLeaver(tx, after.ID, edit, &done)
-		return slices.Concat(happened, ended, changed), err
+		return slices.Concat(happened, cancelled, ended, changed), err
 	})
 	return done, err
 }
