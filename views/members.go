@@ -190,7 +190,7 @@ type MemberForm struct {
 	KeyChoice  string   // what shall become of the live keys, as chosen
 	KeyChoices []string // what may become of them, the organisation's own choice first
 	Busiest    []Key    // of the live keys, the first first
-	NoneLeft   bool     // the key policy disables the keys of whoever leaves, so that they can't stay as they are
+	NoneLeft   bool     // the key policy disables the keys of suspended and removed members, so that “leave” is not among the choices
 	HeirID     string
 	Heirs      []account.Person
 	Sessions   int

@@ -179,7 +179,7 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 	}
 	switch {
 	case e.Keys == LeaveKeys && policy.DisableDeparted:
-		problems["keys"] = "Your organisation’s key policy disables the keys of whoever leaves. Disable, transfer or revoke them."
+		problems["keys"] = "Your key policy disables the keys of suspended and removed members. Choose disable, transfer or revoke."
 	case !slices.Contains(fates, e.Keys):
 		problems["keys"] = "Must be transfer, disable, revoke or leave."
 	case e.Keys == TransferKeys && e.Heir == "":
@@ -195,7 +195,7 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 	return problems.Err()
 }
 
-const errHeir = input.Sentence("Choose an active owner or admin of your organisation, other than the one who leaves.")
+const errHeir = input.Sentence("Choose another active owner or admin of your organisation.")
 
 // ChangeMember changes a member's role or status; whoever is suspended or removed is signed out everywhere, in the same
 // step, and their live keys are dealt with. Who was removed stays so, and removing them again does nothing. Errors:
