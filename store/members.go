@@ -53,10 +53,17 @@ func (s *Store) CredentialsByEmail(ctx context.Context, email string) (Credentia
 	return Credentials{r.person(), r.PasswordHash}, tidy(err)
 }
 
-// RemovedByEmail returns the removed members who had the address. The address is in the form of input.Email.
-func (s *Store) RemovedByEmail(ctx context.Context, email string) ([]account.Person, error) {
+// everNamed is that a member m has the address, or had it: each address is the subject's name in the event that set it.
+func everNamed(email string) string {
+	return `(m.email = ` + email + ` OR EXISTS (SELECT FROM audit_events e
+		WHERE e.org_id = m.org_id AND e.subject_id = m.id AND e.subject_kind = 'member' AND e.subject_name = ` + email + `))`
+}
+
+// MembersEverNamed returns the members of any organisation and status who have or had the address, by id. The address is in the
+// form of input.Email.
+func (s *Store) MembersEverNamed(ctx context.Context, email string) ([]account.Person, error) {
 	var records []personRecord
-	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members WHERE email = $1 AND status = 'removed' ORDER BY id`, email)
+	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members m WHERE `+everNamed(`$1`)+` ORDER BY id`, email)
 	return people(records), tidy(err)
 }
 

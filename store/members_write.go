@@ -74,17 +74,26 @@ func (tx *Tx) UpdateMember(p account.Person) error {
 	return oneRow(result, err)
 }
 
-// EraseMember gives a removed member another address and no name, and deletes their sessions; ErrNotFound for anybody else.
-// It returns the ids of those sessions that had neither ended nor expired: removing a member does not end idle ones.
-func (tx *Tx) EraseMember(id, email string) ([]string, error) {
+// Erased is what else of a member went with their address and name.
+type Erased struct {
+	OpenSessions []string     // ids of those that had neither ended nor expired: removing a member does not end idle ones
+	Invitations  []Invitation // to an address that they had
+}
+
+// EraseMember gives a removed member another address and no name, and deletes their sessions and the organisation's invitations to
+// the addresses that they had; ErrNotFound for other members, and for one who was erased.
+func (tx *Tx) EraseMember(id, email string) (erased Erased, err error) {
 	if err := oneRow(tx.db.ExecContext(tx.ctx, `UPDATE members SET email = $3, name = '', password_hash = ''
-		WHERE org_id = $1 AND id = $2 AND status = 'removed'`, tx.actor.OrgID, id, email)); err != nil {
-		return nil, err
+		WHERE org_id = $1 AND id = $2 AND status = 'removed' AND (email, name) <> ($3, '')`, tx.actor.OrgID, id, email)); err != nil {
+		return erased, err
 	}
-	var open []string
-	err := tx.db.SelectContext(tx.ctx, &open, `WITH gone AS (DELETE FROM sessions WHERE org_id = $1 AND member_id = $2 RETURNING id, ended_at, expires_at)
+	erased.Invitations, err = tx.deleteInvitations(`EXISTS (SELECT FROM members m WHERE m.org_id = i.org_id AND m.id = $2 AND `+everNamed(`i.email`)+`)`, id)
+	if err != nil {
+		return erased, err
+	}
+	err = tx.db.SelectContext(tx.ctx, &erased.OpenSessions, `WITH gone AS (DELETE FROM sessions WHERE org_id = $1 AND member_id = $2 RETURNING id, ended_at, expires_at)
 		SELECT id FROM gone WHERE ended_at IS NULL AND expires_at > least($3::timestamptz, now()) ORDER BY id`, tx.actor.OrgID, id, tx.now)
-	return open, tidy(err)
+	return erased, tidy(err)
 }
 
 // HoldOwner returns ErrForbidden unless the actor is an active owner, and lets them stay one until the transaction ends.

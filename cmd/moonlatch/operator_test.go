@@ -315,11 +315,14 @@ func TestAnOperatorChangesAnAddress(t *testing.T) {
 func TestAnOperatorErasesAMember(t *testing.T) {
 	env := onDatabase(t)
 	createUser(t, env, "Acme", "ada@acme.test", "owner")
-	createUser(t, env, "Acme", "ben@acme.test", "admin")
+	createUser(t, env, "Acme", "first@acme.test", "admin")
+	moonlatch(t, env, "", "user", "email", "--email", "first@acme.test", "--new", "ben@acme.test").expect(t, exitDone, "ben@acme.test")
 	erase := func(email string) outcome { return moonlatch(t, env, "", "user", "erase", "--email", email) }
 	erase("nobody@acme.test").expect(t, exitFailed, "nobody who was removed")
 	erase("ben").expect(t, exitUsage, "--email: ")
-	erase("ben@acme.test").expect(t, exitFailed, "remove the member first")
+	for _, email := range []string{"ben@acme.test", "first@acme.test"} {
+		erase(email).expect(t, exitFailed, "that of the account ben@acme.test; remove the member first")
+	}
 	s := open(t, env)
 	ring := keyring.New(s)
 	ben, err := s.CredentialsByEmail(t.Context(), "ben@acme.test")
@@ -329,7 +332,23 @@ func TestAnOperatorErasesAMember(t *testing.T) {
 	if _, err := ring.ChangeMember(t.Context(), keyring.Operator(ben.OrgID), ben.ID, keyring.MemberEdit{Status: account.Removed}); err != nil {
 		t.Fatal(err)
 	}
-	erase("BEN@acme.test").expect(t, exitDone, "@erased.invalid from now on")
-	erase("ben@acme.test").expect(t, exitFailed, "nobody who was removed")
+	erase("first@acme.test").expect(t, exitDone, "@erased.invalid from now on")
+	head := func() int64 {
+		t.Helper()
+		seq, err := s.Head(t.Context(), ben.OrgID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	before := head()
+	for _, email := range []string{"BEN@acme.test", "first@acme.test"} {
+		erase(email).expect(t, exitDone, "Nothing is left to erase")
+	}
+	if after := head(); after != before {
+		t.Errorf("erasing again wrote %d events", after-before)
+	}
+	createUser(t, env, "Acme", "ben@acme.test", "admin") // someone who comes back
+	erase("ben@acme.test").expect(t, exitDone, "Not erased: the account ben@acme.test")
 	moonlatch(t, env, "", "audit", "verify").expect(t, exitDone, "holds")
 }

@@ -115,25 +115,31 @@ func (p *program) userEraseCommand() *cli.Command {
 		Name:  "erase",
 		Usage: "erase the name and the address of somebody who was removed, but for the audit log",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "email", Usage: "the `ADDRESS` that they had", Required: true},
+			&cli.StringFlag{Name: "email", Usage: "an `ADDRESS` that they had, the last or an earlier one", Required: true},
 		},
 		Action: p.configured(func(ctx context.Context, c *cli.Command) error {
 			return p.withStore(ctx, func(_ *store.Store, ring *keyring.Keyring) error {
-				erased, err := ring.Erase(ctx, c.String("email"))
+				done, err := ring.Erase(ctx, c.String("email"))
 				switch {
 				case errors.Is(err, keyring.ErrNotFound):
 					return errors.New("nobody who was removed had this e-mail address")
 				case errors.Is(err, keyring.ErrMemberState):
-					return errors.New("this e-mail address has an account; remove the member first, under Members")
+					return fmt.Errorf("this e-mail address is, or was, that of the account %s; remove the member first, under Members", strings.Join(done.Kept, ", "))
 				case err != nil:
 					return err
 				}
-				for _, email := range erased {
-					if _, err := fmt.Fprintf(p.stdout, "Erased: shown as %s from now on. The audit log keeps what it says.\n", email); err != nil {
-						return err
-					}
+				var lines []string
+				for _, email := range done.Erased {
+					lines = append(lines, fmt.Sprintf("Erased: shown as %s from now on. The audit log keeps what it says.", email))
 				}
-				return nil
+				if len(lines) == 0 {
+					lines = append(lines, "Nothing is left to erase: it was erased before. The audit log keeps what it says.")
+				}
+				for _, email := range done.Kept {
+					lines = append(lines, fmt.Sprintf("Not erased: the account %s has or had this e-mail address too, and was not removed.", email))
+				}
+				_, err = fmt.Fprintln(p.stdout, strings.Join(lines, "\n"))
+				return err
 			})
 		}),
 	}

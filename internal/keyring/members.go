@@ -387,41 +387,57 @@ func (r *Keyring) SignOutMember(ctx context.Context, actor account.Actor, id str
 	return count, err
 }
 
-// Erase removes what is known of the removed members who had an address, but for the audit log, which is never changed: their
-// name, the address itself, their sessions. It is the operator's. It returns the addresses that stand in their place. Errors:
-// input.Problems (email), ErrMemberState for an account that was not removed, ErrNotFound.
-func (r *Keyring) Erase(ctx context.Context, email string) ([]string, error) {
+// Erasure is what came of erasing the members who have or had an address.
+type Erasure struct {
+	Erased []string // the addresses that stand in for those who were erased now
+	Kept   []string // the addresses of the accounts that were not removed
+}
+
+// Erase removes what is known of the removed members who have or had an address, but for the audit log, which is never changed:
+// their name and addresses, invitations to these, and their sessions. What was erased before stays as it is, without an event. It
+// is the operator's. Errors: input.Problems (email), ErrNotFound when no member has or had the address, ErrMemberState, with
+// Erasure.Kept, when none of those was removed.
+func (r *Keyring) Erase(ctx context.Context, email string) (Erasure, error) {
 	email, err := input.Email(email)
 	if err != nil {
-		return nil, input.Problems{"email": err.Error()}
+		return Erasure{}, input.Problems{"email": err.Error()}
 	}
-	removed, err := r.store.RemovedByEmail(ctx, email)
+	found, err := r.store.MembersEverNamed(ctx, email)
+	if err == nil && len(found) == 0 {
+		err = ErrNotFound
+	}
 	if err != nil {
-		return nil, err
+		return Erasure{}, err
 	}
-	if len(removed) == 0 {
-		if _, err := r.store.CredentialsByEmail(ctx, email); err != nil {
-			return nil, err
+	var done Erasure
+	for _, member := range found {
+		if member.Status != account.Removed {
+			done.Kept = append(done.Kept, member.Email)
+			continue
 		}
-		return nil, ErrMemberState
-	}
-	var out []string
-	for _, member := range removed {
 		member.Email = "erased-" + member.ID[24:] + "@erased.invalid"
 		err := r.store.Mutate(ctx, Operator(member.OrgID), account.EraseMember, func(tx *store.Tx) ([]audit.Change, error) {
-			open, err := tx.EraseMember(member.ID, member.Email)
+			erased, err := tx.EraseMember(member.ID, member.Email)
 			changes := []audit.Change{{Subject: memberSubject(member)}}
-			for _, id := range open {
+			for _, id := range erased.OpenSessions {
 				changes = append(changes, sessionEnded(tx, id, member.Email))
+			}
+			for _, i := range erased.Invitations { // the event does not repeat the address
+				changes = append(changes, audit.Change{Action: account.WithdrawInvite, Subject: audit.Subject{Kind: "invitation", ID: i.ID, Name: member.Email}})
 			}
 			return changes, err
 		})
-		if err != nil {
-			return out, err
+		switch {
+		case err == nil:
+			done.Erased = append(done.Erased, member.Email)
+		case !errors.Is(err, ErrNotFound): // else they were erased before
+			return done, err
 		}
-		out = append(out, member.Email)
 	}
-	return out, nil
+	if len(done.Kept) == len(found) {
+		err = ErrMemberState
+	}
+	return done, err
 }
 
 // ReadRole reads a role of a member as programs and forms write it.

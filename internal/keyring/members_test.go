@@ -674,6 +674,16 @@ func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	key := h.issue(leaver, draft("theirs"))
+	earlier := leaver.Email
+	if err := h.confirmEmail(h.startEmail(leaver, "between@example.com"), storetest.Password); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.SetEmail(t.Context(), "between@example.com", "last@example.com"); err != nil {
+		t.Fatal(err)
+	}
+	leaver.Email = "last@example.com"
+	h.invite(earlier, "member")
+	h.startEmail(leaver, "proposed@example.com")
 	where := func(text string) (tables []string) {
 		t.Helper()
 		rows, err := h.db.Query(`SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1`)
@@ -696,8 +706,13 @@ func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
 		}
 		return tables
 	}
-	if _, err := h.Erase(t.Context(), leaver.Email); !errors.Is(err, keyring.ErrMemberState) {
-		t.Errorf("an account that was not removed: %v", err)
+	for _, email := range []string{earlier, "between@example.com", leaver.Email} {
+		if done, err := h.Erase(t.Context(), email); !errors.Is(err, keyring.ErrMemberState) || !slices.Equal(done.Kept, []string{leaver.Email}) {
+			t.Errorf("an account that was not removed, by %s: %+v, %v", email, done, err)
+		}
+	}
+	if _, err := h.Erase(t.Context(), "proposed@example.com"); !errors.Is(err, keyring.ErrNotFound) {
+		t.Errorf("an address that was proposed and not confirmed: %v", err)
 	}
 	if _, err := h.ChangeMember(t.Context(), h.org.Owner, leaver.MemberID, keyring.MemberEdit{Status: account.Removed}); err != nil {
 		t.Fatal(err)
@@ -709,11 +724,18 @@ func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
 	if got := where(leaver.Email); !slices.Contains(got, "members") {
 		t.Fatalf("the address is in %q", got)
 	}
-	erased, err := h.Erase(t.Context(), strings.ToUpper(leaver.Email))
-	if err != nil || len(erased) != 1 || !strings.HasSuffix(erased[0], "@erased.invalid") {
-		t.Fatalf("%q, %v", erased, err)
+	if got := where(earlier); !slices.Contains(got, "invitations") {
+		t.Fatalf("the earlier address is in %q", got)
 	}
-	for _, text := range []string{leaver.Email, name, browser, address} {
+	since := h.lastEvent()
+	done, err := h.Erase(t.Context(), strings.ToUpper(earlier))
+	if err != nil || len(done.Erased) != 1 || len(done.Kept) != 0 || !strings.HasSuffix(done.Erased[0], "@erased.invalid") {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if got := h.happened(since); !slices.Equal(got, []string{"member.erased " + done.Erased[0], "member.invitation_withdrawn " + done.Erased[0]}) {
+		t.Errorf("the audit log says %q", got)
+	}
+	for _, text := range []string{leaver.Email, "between@example.com", earlier, "proposed@example.com", name, browser, address} {
 		got := slices.DeleteFunc(where(text), func(table string) bool { return table == "sign_in_attempts" }) // of a network, for 15 minutes
 		if !slices.Equal(got, []string{"audit_events"}) {
 			t.Errorf("%q is in %q", text, got)
@@ -727,11 +749,17 @@ func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
 		t.Errorf("their key: %+v, %v", row, err)
 	}
 	member, err := h.Member(t.Context(), h.org.Owner, leaver.MemberID)
-	if err != nil || member.Email != erased[0] || member.Name != "" || member.Status != account.Removed {
+	if err != nil || member.Email != done.Erased[0] || member.Name != "" || member.Status != account.Removed {
 		t.Errorf("the member: %+v, %v", member, err)
 	}
-	if _, err := h.Erase(t.Context(), leaver.Email); !errors.Is(err, keyring.ErrNotFound) {
-		t.Errorf("erased twice: %v", err)
+	since = h.lastEvent()
+	for _, email := range []string{earlier, "between@example.com", leaver.Email, done.Erased[0]} {
+		if again, err := h.Erase(t.Context(), email); err != nil || len(again.Erased)+len(again.Kept) != 0 {
+			t.Errorf("erased twice, by %s: %+v, %v", email, again, err)
+		}
+	}
+	if got := h.happened(since); len(got) != 0 {
+		t.Errorf("erasing twice wrote %q", got)
 	}
 	if _, err := h.Erase(t.Context(), "no address"); err == nil {
 		t.Error("what is no address is erased")
