@@ -9,13 +9,19 @@ import (
 
 const day = 24 * time.Hour
 
-// Ago says how long ago something was, as people do: "just now", "3 minutes ago", "12 days ago". A time that is
-// still to come is "just now": clocks differ.
+// Ago says how long ago something was, as people do: "just now", "3 minutes ago", "yesterday", "12 days ago". A day is one of
+// UTC, as in Exact. A time that is still to come is "just now": clocks differ.
 func Ago(at, now time.Time) string {
-	if d := now.Sub(at); d >= time.Minute {
+	d := now.Sub(at)
+	switch {
+	case d < time.Minute:
+		return "just now"
+	case d < day || d >= 2*day:
 		return Span(d) + " ago"
+	case at.UTC().Truncate(day).Equal(now.UTC().Add(-day).Truncate(day)):
+		return "yesterday"
 	}
-	return "just now"
+	return "2 days ago"
 }
 
 // Until says how far away something is, to the nearest unit: "in 12 days", "in less than a minute"; or how long it is
