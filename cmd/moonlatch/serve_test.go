@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -357,7 +358,7 @@ func TestNothingThatHangsKeepsAStoppedServerAlive(t *testing.T) {
 			t.Errorf("no longer accepting: %v", err)
 		}
 	}
-	if err := p.stopInTime(ctx, time.Hour, func() error { return io.ErrUnexpectedEOF }); err != io.ErrUnexpectedEOF {
+	if err := p.stopInTime(ctx, time.Hour, func() error { return io.ErrUnexpectedEOF }); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("it ended by itself: %v", err)
 	}
 }
