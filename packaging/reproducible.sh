@@ -4,8 +4,10 @@
 set -eu
 both=$(mktemp -d)
 trap 'rm -rf "$both"' EXIT
+commit=$(git rev-parse HEAD) # another one may come while the first build runs
 build() {
 	git clone --quiet --no-hardlinks . "$1"
+	git -C "$1" checkout --quiet --detach "$commit"
 	(cd "$1" && unset SOURCE_DATE_EPOCH && PROGRAM_CACHE="$1/.cache/go-build" make package ARCHITECTURES="$architectures")
 }
 architectures=$*
