@@ -238,7 +238,7 @@ func (h *handler) enforceProgram(c echo.Context, action account.Action, next ech
 	if !who.actor.May(action) {
 		return forbiddenError{action}
 	}
-	if !found { // questions about keys wait for nobody
+	if !found { // a question about a key never waits
 		return next(c)
 	}
 	return h.inTurn(c, next)

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -36,7 +35,13 @@ func newLimits(perMinute, burst int) *throttled.GCRARateLimiterCtx {
 // limit takes one request from what the caller has left, and says in the answer's header how much that is. Who can't
 // be recognised is the address that they come from.
 func (h *handler) limit(c echo.Context, who calling) error {
-	subject := cmp.Or(callerOf(who.actor), keyring.AddressSubject(c.RealIP()))
+	subject := keyring.AddressSubject(c.RealIP())
+	switch {
+	case who.actor.KeyID != "":
+		subject = "key " + who.actor.KeyID
+	case who.actor.MemberID != "":
+		subject = "member " + who.actor.MemberID
+	}
 	taken := 1
 	if errors.Is(who.err, keyring.ErrUnavailable) { // in an outage nobody is known, and nobody is charged
 		taken = 0

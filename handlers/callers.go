@@ -1,53 +1,60 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 
-	"github.com/moonlatch/moonlatch/internal/account"
-	"github.com/moonlatch/moonlatch/internal/keyring"
+	"github.com/labstack/echo/v4"
 )
 
-// requestsPerCaller is how many requests of one session, member or key are handled at once. It is less than half of the
-// connections to the database, so that a caller who sends hundreds at once does not keep others from ending their access.
-const requestsPerCaller = 8
+const (
+	// requestsPerCaller is how many requests of one session or key are handled at once. It is less than half of the connections
+	// to the database, so that a caller who sends hundreds at once leaves some to those who end that caller's access.
+	requestsPerCaller = 8
 
-// callers are those whose requests are handled at this moment.
+	waitingPerCaller = 1000
+)
+
+var errCallerBusy = errors.New("too many requests of one session or key at once")
+
+// callers are the sessions and keys whose requests are handled at this moment.
 type callers struct {
 	mu    sync.Mutex
 	known map[string]*callerSlots
 }
 
-// callerSlots are dropped with the caller's last request.
+// callerSlots are forgotten with the caller's last request.
 type callerSlots struct {
-	free     chan struct{}
+	*slots
 	requests int // handled or waiting
 }
 
 func newCallers() *callers { return &callers{known: map[string]*callerSlots{}} }
 
 // enter waits until the caller has less than requestsPerCaller requests under way. The request calls leave when it is over.
-// ErrUnavailable when its time is over first, as for a request that waits for a connection.
+// Errors: errCallerBusy when the request's time is over first, context.Canceled when its client is gone.
 func (c *callers) enter(ctx context.Context, caller string) (leave func(), err error) {
 	c.mu.Lock()
 	slots := c.known[caller]
 	if slots == nil {
-		slots = &callerSlots{free: make(chan struct{}, requestsPerCaller)}
+		slots = &callerSlots{slots: newSlots(requestsPerCaller, waitingPerCaller)}
 		c.known[caller] = slots
 	}
 	slots.requests++
 	c.mu.Unlock()
-	select {
-	case slots.free <- struct{}{}:
+	if slots.acquire(ctx) {
 		return func() {
-			<-slots.free
+			slots.release()
 			c.forget(caller, slots)
 		}, nil
-	case <-ctx.Done():
-		c.forget(caller, slots)
-		return nil, fmt.Errorf("waiting for other requests of the same caller: %w", keyring.ErrUnavailable)
 	}
+	c.forget(caller, slots)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return nil, ctx.Err()
+	}
+	return nil, errCallerBusy
 }
 
 func (c *callers) forget(caller string, slots *callerSlots) {
@@ -58,13 +65,13 @@ func (c *callers) forget(caller string, slots *callerSlots) {
 	}
 }
 
-// callerOf names who sends requests: a key, or a member by whatever session; "" for nobody known.
-func callerOf(actor account.Actor) string {
-	switch {
-	case actor.KeyID != "":
-		return "key " + actor.KeyID
-	case actor.MemberID != "":
-		return "member " + actor.MemberID
+// inTurn handles a request of a known caller once few enough others of the caller are under way.
+func (h *handler) inTurn(c echo.Context, next echo.HandlerFunc) error {
+	actor := actorOf(c)
+	leave, err := h.callers.enter(c.Request().Context(), cmp.Or(actor.KeyID, actor.SessionID))
+	if err != nil {
+		return err
 	}
-	return ""
+	defer leave()
+	return next(c)
 }

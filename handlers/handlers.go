@@ -88,7 +88,7 @@ func New(o Options) Server {
 	h := &handler{
 		keyring: o.Keyring, verifier: o.Verifier, ready: o.Ready, now: o.Keyring.Now, baseURL: o.BaseURL, noBase: o.BaseURLUnset, hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
 		programs: o.Keyring.Tokens(o.BaseURL.String()), limits: newLimits(o.RateLimit, o.RateLimit),
-		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(), callers: newCallers(), routes: routesByName(),
+		signIns: newLimits(signInsPerMinute, signInBurst), signInSlots: newSlots(signInSlots, signInQueue), callers: newCallers(), routes: routesByName(),
 		tokens: formTokens{o.Secrets}, origins: http.NewCrossOriginProtection(),
 	}
 	// A proxy may rewrite the Host header that the origin is otherwise compared with.

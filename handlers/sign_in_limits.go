@@ -1,9 +1,9 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -24,38 +24,6 @@ const (
 )
 
 var errBusy = errors.New("too many people are signing in at once")
-
-// slots bound concurrent work. Beyond a short queue a request is refused immediately.
-type slots struct {
-	free  chan struct{}
-	queue atomic.Int32 // how many wait
-}
-
-func newSlots() *slots { return &slots{free: make(chan struct{}, signInSlots)} }
-
-// acquire returns errBusy where the queue is full, or moves too slowly. The caller releases what it acquired.
-func (s *slots) acquire(done <-chan struct{}) error {
-	select {
-	case s.free <- struct{}{}:
-		return nil
-	default:
-	}
-	defer s.queue.Add(-1)
-	if s.queue.Add(1) > signInQueue {
-		return errBusy
-	}
-	timeout := time.NewTimer(signInWait)
-	defer timeout.Stop()
-	select {
-	case s.free <- struct{}{}:
-		return nil
-	case <-timeout.C:
-	case <-done:
-	}
-	return errBusy
-}
-
-func (s *slots) release() { <-s.free }
 
 // limitSignIns protects everybody else from a flood at the routes that anyone may send passwords and one-time links to.
 // It comes before the first query of a request: what it refuses has cost neither a query nor a hash.
@@ -79,9 +47,11 @@ func (h *handler) limitSignIns(next echo.HandlerFunc) echo.HandlerFunc {
 		if c.Request().Method == http.MethodPost {
 			_, _ = receive(c) // so that a slow client takes no slot; the handler reports what is wrong with the body
 		}
-		if err := h.signInSlots.acquire(c.Request().Context().Done()); err != nil {
+		waits, cancel := context.WithTimeout(c.Request().Context(), signInWait)
+		defer cancel()
+		if !h.signInSlots.acquire(waits) {
 			h.metrics.signInsRefused.WithLabelValues("busy").Inc()
-			return err
+			return errBusy
 		}
 		defer h.signInSlots.release()
 		return next(c)
