@@ -121,12 +121,12 @@ func CheckProfileName(name string) error {
 	if name == "" {
 		return say("Enter a name, so that people can tell this profile from others.")
 	}
-	return checkText("names are shown", name, MaxProfileName)
+	return checkText(name, MaxProfileName)
 }
 
 // CheckDescription returns the sentence to show beside a description that may not be used. It may be empty.
 func CheckDescription(text string) error {
-	return checkText("descriptions are shown", text, MaxDescription)
+	return checkText(text, MaxDescription)
 }
 
 // CheckCategoryName returns the sentence to show beside a category's name that may not be used.
@@ -134,15 +134,12 @@ func CheckCategoryName(name string) error {
 	if name == "" {
 		return say("Enter the category’s name.")
 	}
-	return checkText("names are shown", name, MaxCategoryName)
+	return checkText(name, MaxCategoryName)
 }
 
-func checkText(shown, text string, most int) error {
+func checkText(text string, most int) error {
 	if n := utf8.RuneCountInString(text); n > most {
 		return say("Use at most %d characters; this has %d.", most, n)
-	}
-	if SignatureIn(text) != "" {
-		return say("This is a whole API key, and %s to everybody. Take it out.", shown)
 	}
 	return nil
 }

@@ -124,9 +124,6 @@ func CheckName(name string) error {
 	case n > MaxName:
 		return say("Use at most %d characters; this name has %d.", MaxName, n)
 	}
-	if SignatureIn(name) != "" {
-		return say("This is a whole API key, and names are shown to everybody. Enter a name.")
-	}
 	return nil
 }
 

@@ -218,8 +218,18 @@ func (d KeyDraft) readScopes(actor account.Actor, catalogue Catalogue) ([]string
 	return apikey.CheckScopes(wanted, catalogue.ScopeNames())
 }
 
+// readLine reads one line of text that is kept and that others read. It refuses a whole API key in it, also one in other forms of its
+// characters or with white space between them.
+func readLine(text string) (string, error) {
+	line, err := input.Line(text)
+	if err == nil && (apikey.SignatureIn(line) != "" || apikey.SignatureIn(input.Folded(line)) != "") {
+		err = input.Sentence("This is a whole API key, and others can read this text. Take it out.")
+	}
+	return line, err
+}
+
 func readName(text string) (string, error) {
-	name, err := input.Line(text)
+	name, err := readLine(text)
 	if err != nil {
 		return "", err
 	}

@@ -536,11 +536,32 @@ func TestIDInAnotherSpellingKeepsTheChain(t *testing.T) {
 	}
 }
 
-func TestWholeKeyIsNoName(t *testing.T) {
+func errorOf[T any](_ T, err error) error { return err }
+
+func TestWholeKeyIsNoText(t *testing.T) {
 	h := newHouse(t)
 	p := apikey.NewPlaintext(apikey.Live)
 	key := h.issue(h.org.Owner, draft("x"))
-	for _, name := range []string{p.Reveal(), "Bearer " + p.Reveal(), p.Prefix() + ":" + p.RevealPass(), "old " + p.Reveal() + " key"} {
+	scope, err := h.CreateScope(t.Context(), h.org.Owner, "some:thing", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := h.CreateProfile(t.Context(), h.org.Owner, keyring.ProfileDraft{Name: "Careful"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{p.Reveal(), "Bearer " + p.Reveal(), p.Prefix() + ":" + p.RevealPass(), "old " + p.Reveal() + " key",
+		strings.ReplaceAll(p.Reveal(), "_", "\uff3f"), strings.Replace(p.Reveal(), "_", " _", 1), "key " + strings.Replace(p.Reveal(), "l", "l\u0301", 1)} {
+		for what, err := range map[string]error{
+			"name of a member":         h.RenameSelf(t.Context(), h.org.Owner, name),
+			"name of a workspace":      errorOf(h.CreateWorkspace(t.Context(), h.org.Owner, name)),
+			"description of a scope":   errorOf(h.EditScope(t.Context(), h.org.Owner, scope.Name, keyring.ScopeEdit{Description: &name})),
+			"description of a profile": errorOf(h.EditProfile(t.Context(), h.org.Owner, profile.ID, keyring.ProfileEdit{Description: &name})),
+		} {
+			if input.ProblemsIn(err) == nil {
+				t.Errorf("a key became the %s: %v", what, err)
+			}
+		}
 		if _, _, err := h.IssueKey(t.Context(), h.org.Owner, draft(name)); input.ProblemsIn(err)["name"] == "" {
 			t.Errorf("a key became a name: %v", err)
 		}

@@ -142,7 +142,7 @@ func (e ProfileEdit) apply(p apikey.Profile) (apikey.Profile, error) {
 		if text == nil {
 			return
 		}
-		clean, err := input.Line(*text)
+		clean, err := readLine(*text)
 		if err == nil {
 			err = check(clean)
 		}

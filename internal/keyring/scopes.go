@@ -60,7 +60,7 @@ func (r *Keyring) CreateScope(ctx context.Context, actor account.Actor, name, de
 		return CataloguedScope{}, err
 	}
 	problems := input.Problems{}
-	name, err := input.Line(name)
+	name, err := readLine(name)
 	if err == nil {
 		err = apikey.CheckScopeName(name)
 	}
@@ -81,7 +81,7 @@ func (r *Keyring) CreateScope(ctx context.Context, actor account.Actor, name, de
 }
 
 func readDescription(text string) (string, error) {
-	description, err := input.Line(text)
+	description, err := readLine(text)
 	if err != nil {
 		return "", err
 	}

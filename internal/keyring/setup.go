@@ -90,7 +90,7 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 
 // readLabel reads a name of a person or an organisation: one line of 1 to 100 characters.
 func readLabel(text, whenEmpty string) (string, error) {
-	label, err := input.Line(text)
+	label, err := readLine(text)
 	switch {
 	case err != nil:
 		return "", err

@@ -354,11 +354,7 @@ func takesKeys(tx *store.Tx, key apikey.Key) error {
 
 // readPlace reads the name of a workspace or a process.
 func readPlace(text string) (string, error) {
-	name, err := readLabel(text, "Enter a name.")
-	if err != nil {
-		return "", err
-	}
-	return name, apikey.CheckName(name) // which knows a whole key
+	return readLabel(text, "Enter a name.")
 }
 
 func workspaceSubject(w Workspace) audit.Subject {
