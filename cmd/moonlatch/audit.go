@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -23,7 +24,7 @@ func (p *program) auditVerifyCommand() *cli.Command {
 
 func (p *program) verifyAudit(ctx context.Context, c *cli.Command) error {
 	return p.withStore(ctx, func(s *store.Store, ring *keyring.Keyring) error {
-		organisations, err := chosen(ctx, s, ring, c.String("organisation"))
+		organisations, err := chosen(ctx, s, ring, c)
 		if err != nil {
 			return err
 		}
@@ -44,9 +45,14 @@ func (p *program) verifyAudit(ctx context.Context, c *cli.Command) error {
 	})
 }
 
-func chosen(ctx context.Context, s *store.Store, ring *keyring.Keyring, name string) ([]store.Organisation, error) {
-	if name == "" {
+// chosen returns the organisation that a command names, or all when it names none.
+func chosen(ctx context.Context, s *store.Store, ring *keyring.Keyring, c *cli.Command) ([]store.Organisation, error) {
+	name := c.String("organisation")
+	switch {
+	case !c.IsSet("organisation"):
 		return s.Organisations(ctx)
+	case strings.TrimSpace(name) == "": // a variable without a value would mean all
+		return nil, misused("--organisation is empty: name an organisation, or leave the flag out for all")
 	}
 	org, err := ring.OrganisationCalled(ctx, name)
 	return []store.Organisation{org}, err

@@ -32,6 +32,9 @@ func (p *program) revokeKey(ctx context.Context, c *cli.Command) error {
 	given, empty := 0, false
 	for _, name := range []string{"id", "prefix", "signature"} {
 		if c.IsSet(name) {
+			if apikey.SignatureIn(c.String(name)) != "" {
+				return misused("--%s was given a whole key, which is in the history of the shell now: give it to --key-stdin, and nothing was revoked yet", name)
+			}
 			given++
 			empty = empty || strings.TrimSpace(c.String(name)) == ""
 		}
@@ -80,18 +83,13 @@ func (p *program) revokeKey(ctx context.Context, c *cli.Command) error {
 
 // findKeys returns the keys that the flags, or the whole key, name. A key that is found may have ended already.
 func findKeys(ctx context.Context, db *store.Store, ring *keyring.Keyring, c *cli.Command, leaked string) ([]keyring.KeyRow, error) {
-	organisations, err := db.Organisations(ctx)
+	organisations, err := chosen(ctx, db, ring, c)
 	if err != nil {
 		return nil, err
 	}
-	if name := c.String("organisation"); name != "" {
-		only, err := ring.OrganisationCalled(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		organisations = []store.Organisation{only}
-	}
-	id, exact := strings.TrimSpace(c.String("id")), apikey.Unmask(strings.TrimSpace(c.String("prefix")+c.String("signature")))
+	id, typed := strings.TrimSpace(c.String("id")), strings.TrimSpace(c.String("prefix")+c.String("signature"))
+	exact := apikey.Unmask(typed)
+	masked := len(typed)-len(exact) >= apikey.SignatureLength // the signature stands behind the prefix
 	if c.Bool("key-stdin") {
 		plaintext, err := apikey.Parse(leaked)
 		if err != nil {
@@ -125,7 +123,7 @@ func findKeys(ctx context.Context, db *store.Store, ring *keyring.Keyring, c *cl
 			return nil, err
 		}
 		for _, key := range page.Rows {
-			if key.Prefix == exact || key.Signature == exact { // the search finds names too
+			if key.Prefix == exact && (!masked || strings.HasSuffix(typed, key.Signature)) || key.Signature == exact { // the search finds names too
 				found = append(found, key)
 			}
 		}

@@ -283,6 +283,10 @@ func TestOperatorRevokesALeakedKey(t *testing.T) {
 	for _, flag := range []string{"--id", "--prefix", "--signature"} { // of a variable that is not set
 		moonlatch(t, env, "", "key", "revoke", flag, "").expect(t, exitUsage, "say which key")
 	}
+	moonlatch(t, env, "", "key", "revoke", "--prefix", kept.Prefix()+"_••••"+issue("other").Signature()).expect(t, exitFailed, "no such key") // of two keys
+	moonlatch(t, env, "", "key", "revoke", "--prefix", kept.Reveal()).expect(t, exitUsage, "give it to --key-stdin")
+	moonlatch(t, env, "", "key", "revoke", "--prefix", kept.Prefix(), "--organisation", "").expect(t, exitUsage, "--organisation is empty")
+	moonlatch(t, env, "", "audit", "verify", "--organisation", "").expect(t, exitUsage, "--organisation is empty")
 	moonlatch(t, env, "pk_live_x\n", "key", "revoke", "--key-stdin").expect(t, exitUsage, "no whole key")
 	moonlatch(t, env, "", "key", "revoke", "--key-stdin").expect(t, exitUsage, "standard input has no key")
 	if key := known(kept); key.Stored != apikey.Enabled {
