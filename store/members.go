@@ -53,17 +53,19 @@ func (s *Store) CredentialsByEmail(ctx context.Context, email string) (Credentia
 	return Credentials{r.person(), r.PasswordHash}, tidy(err)
 }
 
-// everNamed is that a member m has the address, or had it: each address is the subject's name in the event that set it.
-func everNamed(email string) string {
-	return `(m.email = ` + email + ` OR EXISTS (SELECT FROM audit_events e
-		WHERE e.org_id = m.org_id AND e.subject_id = m.id AND e.subject_kind = 'member' AND e.subject_name = ` + email + `))`
+// everNamed selects the ids of an organisation's members who have the address, or had it: each address is the subject's name in
+// the event that set it.
+func everNamed(orgID, email string) string {
+	return `(SELECT id FROM members WHERE org_id = ` + orgID + ` AND email = ` + email + ` UNION SELECT subject_id FROM audit_events
+		WHERE org_id = ` + orgID + ` AND subject_kind = 'member' AND subject_name = ` + email + `)`
 }
 
 // MembersEverNamed returns the members of any organisation and status who have or had the address, by id. The address is in the
 // form of input.Email.
 func (s *Store) MembersEverNamed(ctx context.Context, email string) ([]account.Person, error) {
 	var records []personRecord
-	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members m WHERE `+everNamed(`$1`)+` ORDER BY id`, email)
+	err := s.db.SelectContext(ctx, &records, `SELECT `+personColumns+` FROM members WHERE id IN (
+		SELECT named.id FROM organisations o CROSS JOIN LATERAL `+everNamed(`o.id`, `$1`)+` AS named) ORDER BY id`, email)
 	return people(records), tidy(err)
 }
 

@@ -74,25 +74,46 @@ func (tx *Tx) UpdateMember(p account.Person) error {
 	return oneRow(result, err)
 }
 
-// Erased is what else of a member went with their address and name.
+// Erased is what was known of a member and is gone.
 type Erased struct {
+	Named        bool         // they had their address or name until now
 	OpenSessions []string     // ids of those that had neither ended nor expired: removing a member does not end idle ones
+	Sessions     bool         // they had some, if only ended ones
 	Invitations  []Invitation // to an address that they had
 }
 
+// Nothing reports whether they were erased before.
+func (e Erased) Nothing() bool { return !e.Named && !e.Sessions && len(e.Invitations) == 0 }
+
 // EraseMember gives a removed member another address and no name, and deletes their sessions and the organisation's invitations to
-// the addresses that they had; ErrNotFound for other members, and for one who was erased.
+// the addresses that they had; ErrNotFound for other members.
 func (tx *Tx) EraseMember(id, email string) (erased Erased, err error) {
-	if err := oneRow(tx.db.ExecContext(tx.ctx, `UPDATE members SET email = $3, name = '', password_hash = ''
-		WHERE org_id = $1 AND id = $2 AND status = 'removed' AND (email, name) <> ($3, '')`, tx.actor.OrgID, id, email)); err != nil {
-		return erased, err
+	if err := tx.db.GetContext(tx.ctx, &erased.Named, `SELECT (email, name) <> ($3, '') FROM members
+		WHERE org_id = $1 AND id = $2 AND status = 'removed' FOR UPDATE`, tx.actor.OrgID, id, email); err != nil {
+		return erased, tidy(err)
 	}
-	erased.Invitations, err = tx.deleteInvitations(`EXISTS (SELECT FROM members m WHERE m.org_id = i.org_id AND m.id = $2 AND `+everNamed(`i.email`)+`)`, id)
+	if erased.Named {
+		if err := oneRow(tx.db.ExecContext(tx.ctx, `UPDATE members SET email = $3, name = '', password_hash = ''
+			WHERE org_id = $1 AND id = $2`, tx.actor.OrgID, id, email)); err != nil {
+			return erased, err
+		}
+	}
+	erased.Invitations, err = tx.deleteInvitations(`$2 IN `+everNamed(`i.org_id`, `i.email`), id)
 	if err != nil {
 		return erased, err
 	}
-	err = tx.db.SelectContext(tx.ctx, &erased.OpenSessions, `WITH gone AS (DELETE FROM sessions WHERE org_id = $1 AND member_id = $2 RETURNING id, ended_at, expires_at)
-		SELECT id FROM gone WHERE ended_at IS NULL AND expires_at > least($3::timestamptz, now()) ORDER BY id`, tx.actor.OrgID, id, tx.now)
+	var gone []struct {
+		ID   string
+		Open bool
+	}
+	err = tx.db.SelectContext(tx.ctx, &gone, `WITH gone AS (DELETE FROM sessions WHERE org_id = $1 AND member_id = $2 RETURNING id, ended_at, expires_at)
+		SELECT id, ended_at IS NULL AND expires_at > least($3::timestamptz, now()) AS open FROM gone ORDER BY id`, tx.actor.OrgID, id, tx.now)
+	for _, session := range gone {
+		erased.Sessions = true
+		if session.Open {
+			erased.OpenSessions = append(erased.OpenSessions, session.ID)
+		}
+	}
 	return erased, tidy(err)
 }
 

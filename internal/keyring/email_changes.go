@@ -105,6 +105,16 @@ func cancelEmailChange(tx *store.Tx, memberID string) ([]audit.Change, error) {
 	return emailChangesCancelled(gone), err
 }
 
+// pending counts the changes whose link still worked.
+func pending(tx *store.Tx, changes []EmailChange) (n int) {
+	for _, c := range changes {
+		if c.ExpiresAt.After(tx.Now()) {
+			n++
+		}
+	}
+	return n
+}
+
 func emailChangesCancelled(gone []EmailChange) []audit.Change {
 	var out []audit.Change
 	for _, c := range gone {

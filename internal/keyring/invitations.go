@@ -163,7 +163,7 @@ func withdrawAll(tx *store.Tx, p account.Person, done *MemberChange) ([]audit.Ch
 			done.Links++
 		}
 	}
-	done.EmailChanges = len(started)
+	done.EmailChanges = pending(tx, started)
 	return append(withdrawn(gone...), emailChangesCancelled(started)...), err
 }
 

@@ -272,18 +272,18 @@ func (r *Keyring) ChangeMember(ctx context.Context, actor account.Actor, id stri
 		if !edit.leaving() {
 			return happened, nil
 		}
-		cancelled, err := cancelEmailChange(tx, after.ID) // reinstated, they would have its link back
+		own, err := tx.DeleteEmailChangesOf(after.ID) // reinstated, they would have its link back
 		if err != nil {
 			return nil, err
 		}
-		done.EmailChanges += len(cancelled)
+		done.EmailChanges += pending(tx, own)
 		ended, err := endAllSessions(tx, after.ID, after.Email)
 		if err != nil {
 			return nil, err
 		}
 		done.Sessions = len(ended)
 		changed, err := keysOfLeaver(tx, after.ID, edit, &done)
-		return slices.Concat(happened, cancelled, ended, changed), err
+		return slices.Concat(happened, emailChangesCancelled(own), ended, changed), err
 	})
 	return done, err
 }
@@ -418,6 +418,9 @@ func (r *Keyring) Erase(ctx context.Context, email string) (Erasure, error) {
 		member.Email = "erased-" + member.ID[24:] + "@erased.invalid"
 		err := r.store.Mutate(ctx, Operator(member.OrgID), account.EraseMember, func(tx *store.Tx) ([]audit.Change, error) {
 			erased, err := tx.EraseMember(member.ID, member.Email)
+			if err == nil && erased.Nothing() {
+				err = ErrNotFound
+			}
 			changes := []audit.Change{{Subject: memberSubject(member)}}
 			for _, id := range erased.OpenSessions {
 				changes = append(changes, sessionEnded(tx, id, member.Email))

@@ -761,6 +761,13 @@ func TestAnErasedMemberIsFoundInTheAuditLogAlone(t *testing.T) {
 	if got := h.happened(since); len(got) != 0 {
 		t.Errorf("erasing twice wrote %q", got)
 	}
+	h.invite(earlier, "member") // a mistake, or somebody else's by now: it is deleted with the next run
+	if again, err := h.Erase(t.Context(), earlier); err != nil || !slices.Equal(again.Erased, done.Erased) {
+		t.Errorf("erased again, after an invitation: %+v, %v", again, err)
+	}
+	if got := where(earlier); !slices.Equal(got, []string{"audit_events"}) {
+		t.Errorf("after an invitation the address is in %q", got)
+	}
 	if _, err := h.Erase(t.Context(), "no address"); err == nil {
 		t.Error("what is no address is erased")
 	}
