@@ -50,7 +50,10 @@ func (h *handler) startEmailChange(c echo.Context) error {
 	made, token, err := h.keyring.StartEmailChange(c.Request().Context(), actorOf(c), form.Member.ID, keyring.EmailChangeDraft{Email: form.Email, RequestKey: requestKey})
 	var repeated *keyring.RepeatedError
 	switch {
-	case errors.As(err, &repeated):
+	case errors.As(err, &repeated) && !repeated.SameBody:
+		form.Nonce, form.Problems = "", usedForm
+		return h.showEmailForm(c, http.StatusConflict, form)
+	case repeated != nil:
 		return h.done(c, form.Return, "That link was created and shown already. If it wasn’t saved, create a new one.")
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)

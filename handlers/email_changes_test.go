@@ -39,6 +39,10 @@ func TestAnEmailIsChangedOnThePages(t *testing.T) {
 	if got := owner.post(path+"/email", form); got.status != http.StatusSeeOther {
 		t.Errorf("the same form again: %d", got.status)
 	}
+	back := url.Values{"email": {"other@example.com"}, "nonce": form["nonce"]}
+	if got := owner.post(path+"/email", back); got.status != http.StatusConflict || !strings.Contains(got.body, "created a link already") || strings.Contains(got.body, form.Get("nonce")) {
+		t.Errorf("the same form for another address: %d", got.status)
+	}
 	if got := owner.get(path); !strings.Contains(got.body, "new@example.com") || strings.Contains(got.body, "/confirm-email/") {
 		t.Errorf("the member's page does not say what waits, or shows the link: %d", got.status)
 	}

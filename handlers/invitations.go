@@ -34,6 +34,9 @@ func (h *handler) invitePage(c echo.Context) error {
 	return h.showInviteForm(c, http.StatusOK, h.inviteForm(c))
 }
 
+// usedForm is the problem of a form for a link that somebody went back to and changed.
+var usedForm = input.Problems{"": "This form has created a link already, with what it said then. Check it, and create another one."}
+
 // showInviteForm gives the form a new token unless it has one of this session.
 func (h *handler) showInviteForm(c echo.Context, status int, form views.InviteForm) error {
 	session := actorOf(c).SessionID
@@ -57,7 +60,10 @@ func (h *handler) invite(c echo.Context) error {
 	made, token, err := h.keyring.Invite(c.Request().Context(), actorOf(c), keyring.InvitationDraft{Email: form.Email, Role: form.Role, RequestKey: requestKey})
 	var repeated *keyring.RepeatedError
 	switch {
-	case errors.As(err, &repeated):
+	case errors.As(err, &repeated) && !repeated.SameBody:
+		form.Nonce, form.Problems = "", usedForm
+		return h.showInviteForm(c, http.StatusConflict, form)
+	case repeated != nil:
 		return h.done(c, form.Return, "That link was made and shown once already. If it was not stored, make a new one.")
 	case input.ProblemsIn(err) != nil:
 		form.Problems = input.ProblemsIn(err)

@@ -112,6 +112,10 @@ func TestTheSameInvitationSentTwiceMakesOneLink(t *testing.T) {
 	if got := owner.post("/members/invite", twice); once == nil || got.status != http.StatusSeeOther || guest.get(once[1]).status != http.StatusOK {
 		t.Errorf("the same form sent twice: %d, or the link that was shown is void", got.status)
 	}
+	twice.Set("email", "other@example.com") // after Back
+	if got := owner.post("/members/invite", twice); got.status != http.StatusConflict || !strings.Contains(got.body, "created a link already") || strings.Contains(got.body, twice.Get("nonce")) {
+		t.Errorf("the same form for another address: %d", got.status)
+	}
 	if got := owner.post("/members/invite", url.Values{"email": {"late@example.com"}, "role": {"member"}, "nonce": {"another session's"}}); got.status != http.StatusUnprocessableEntity || !strings.Contains(got.body, `value="late@example.com"`) {
 		t.Errorf("a form of an earlier session: %d", got.status)
 	}
