@@ -75,7 +75,7 @@ func (s *Store) InvitationByID(ctx context.Context, orgID, id string) (Invitatio
 func (s *Store) Invitations(ctx context.Context, orgID, text string, limit int) ([]Invitation, error) {
 	var records []invitationRecord
 	err := s.db.SelectContext(ctx, &records, invitationQuery+`WHERE i.org_id = $1 AND i.email ILIKE $2
-		ORDER BY i.expires_at > $4 DESC, i.created_at DESC, i.id LIMIT $3`, orgID, "%"+escapeLike(text)+"%", limit, s.Now())
+		ORDER BY i.expires_at > $4 DESC, i.created_at DESC, i.id DESC LIMIT $3`, orgID, "%"+escapeLike(text)+"%", limit, s.Now())
 	out := make([]Invitation, len(records))
 	for i, r := range records {
 		out[i] = r.invitation()
