@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -113,8 +114,8 @@ func (s *site) asOperation(operation bodied, token, query, body string, header .
 	if !operation.anonymous {
 		header = append(header, "Authorization", "Bearer "+token)
 	}
-	for {
-		if got := s.client(header...).call(operation.method, operation.path+query, body); got.status != 429 {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+		if got := s.client(header...).call(operation.method, operation.path+query, body); got.status != 429 || time.Now().After(deadline) {
 			return got
 		}
 	}

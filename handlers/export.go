@@ -114,7 +114,7 @@ func stream[T any](h *handler, c echo.Context, what string, f format[T], next ke
 		c.Set(cutShort, true)
 		level, gone := slog.LevelError, goneError{}
 		if errors.As(err, &gone) || errors.Is(err, keyring.ErrUnauthenticated) || errors.Is(err, keyring.ErrForbidden) || errors.Is(err, keyring.ErrStale) {
-			// whoever reads it has hung up, stalled or is too slow, or may not read it any more
+			// the reader has hung up, stalled or is too slow, or may not read it any more
 			level = slog.LevelInfo
 		}
 		h.log.Log(c.Request().Context(), level, "export cut short", "error", err, "route", c.Path(), "request", requestID(c))

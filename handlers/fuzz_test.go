@@ -347,7 +347,8 @@ func FuzzWithoutKeys(f *testing.F) {
 			encoded = url.QueryEscape(strings.ReplaceAll(encoded, "_", "%5F"))
 		}
 		clean, signature := withoutKeys(before + encoded + after)
-		if signature == "" || apikey.SignatureIn(decodeAll(clean)) != "" {
+		passes := mostDecoded
+		if signature == "" || apikey.SignatureIn(decodeAll(clean, &passes)) != "" {
 			t.Fatalf("%q between %q and %q comes out as %q", encoded, before, after, clean)
 		}
 		if clean, signature := withoutKeys(before); signature == "" && clean != before {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	mostDecoded  = 20 // times that a text is decoded: nobody encodes a key that often by mistake, and the work stays bounded
+	mostDecoded  = 20 // times that a text is decoded: no key is encoded more often by mistake, and the work stays bounded
 	mostRedacted = 4  // times that keys are taken out of a text, of which what is left can make another one
 )
 
@@ -24,13 +25,14 @@ const (
 // key comes back decoded.
 func withoutKeys(text string) (clean, signature string) {
 	clean, signature = apikey.Redact(text), apikey.SignatureIn(text)
+	passes := mostDecoded // of all rounds together
 	for range mostRedacted {
-		decoded := decodeAll(clean)
+		decoded := decodeAll(clean, &passes)
 		found := apikey.SignatureIn(decoded)
-		if found == "" {
+		if found == "" && (signature == "" || passes > 0) {
 			return clean, signature
 		}
-		clean, signature = apikey.Redact(decoded), found
+		clean, signature = apikey.Redact(decoded), cmp.Or(found, signature)
 	}
 	return signature, signature
 }
@@ -42,13 +44,14 @@ var (
 	standard  = strings.NewReplacer("-", "+", "_", "/") // of base64, for URLs
 )
 
-// decodeAll decodes a text until nothing in it is encoded any more, 20 times at most.
-func decodeAll(text string) string {
-	for range mostDecoded {
+// decodeAll decodes a text until nothing in it is encoded any more, or no pass is left.
+func decodeAll(text string, passes *int) string {
+	for ; *passes > 0; *passes-- {
 		decoded := input.Folded(percentEncoded.ReplaceAllStringFunc(text, func(encoded string) string {
 			decoded, _ := url.PathUnescape(encoded) // the pattern lets nothing else through
 			return decoded
 		}))
+		decoded = strings.ReplaceAll(decoded, `\_`, "_") // as Markdown writes it
 		decoded = basicPair.ReplaceAllStringFunc(decoded, func(encoded string) string {
 			whole := len(encoded)
 			if whole%4 == 1 {

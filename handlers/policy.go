@@ -82,16 +82,6 @@ func (h *handler) enforce(p policy, next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// inTurn handles a request of a known caller once the caller has not too many others under way.
-func (h *handler) inTurn(c echo.Context, next echo.HandlerFunc) error {
-	leave, err := h.callers.enter(c.Request().Context(), callerOf(actorOf(c)))
-	if err != nil {
-		return err
-	}
-	defer leave()
-	return next(c)
-}
-
 const (
 	sessionKey = "session" // in the cookie's data: the session's id
 	flashKey   = "flash"   // in the cookie's data: what to say once on the next page
@@ -177,10 +167,7 @@ func asTyped(request *http.Request) string {
 			values[i], _ = withoutKeys(values[i])
 		}
 	}
-	path := request.URL.Path
-	if clean, signature := withoutKeys(path); signature != "" {
-		path = clean
-	}
+	path, _ := withoutKeysInPath(request.URL.Path)
 	if with := withQuery(path, typed); len(with) <= maxDraft {
 		return with
 	}

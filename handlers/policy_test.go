@@ -411,7 +411,7 @@ func spellings(secret string) map[string]string {
 	pair := secret[:at] + ":" + secret[at+1:]
 	wide := strings.Map(func(r rune) rune { return r - '!' + '\uff01' }, secret)
 	return map[string]string{
-		"as it is": secret, "as user:pass": pair, "with zero-width spaces": everySecond("\u200b"), "with zero-width joiners": everySecond("\u200d"),
+		"as it is": secret, "as user:pass": pair, "as Markdown": strings.ReplaceAll(secret, "_", `\_`), "with zero-width spaces": everySecond("\u200b"), "with zero-width joiners": everySecond("\u200d"),
 		"with soft hyphens": everySecond("\u00ad"), "with bidi marks": everySecond("\u200e"), "with bidi overrides": "\u202e" + everySecond("\u202c"), "with byte order marks": everySecond("\ufeff"),
 		"with variation selectors": everySecond("\ufe0f"), "with word joiners": everySecond("\u2060"), "with fillers": everySecond("\u3164"), "with NUL": everySecond("\x00"), "with accents": everySecond("\u0301"),
 		"with line breaks": everySecond("\r\n"), "with spaces": everySecond(" "), "with no-break spaces": everySecond("\u00a0"), "with broken UTF-8": everySecond("\xff"),

@@ -125,6 +125,9 @@ func localPath(text, fallback string) string {
 		strings.ContainsAny(text, "\\\r\n\t") || !plain(text) {
 		return fallback
 	}
+	if _, signature := withoutKeys(text); signature != "" {
+		return fallback // it would stand in an address
+	}
 	return text
 }
 

@@ -19,7 +19,7 @@ case $prefix in
 *) refuse "is no absolute path: write one, like /usr/local or /opt/moonlatch" ;;
 esac
 prefix=${prefix%/}
-# systemd takes no other path as it stands.
+# systemd reads other paths differently.
 case $prefix/ in
 *[!A-Za-z0-9/._+-]* | */./* | */../* | *//*) refuse "is no plain path: use letters, digits and . _ + - between its slashes" ;;
 /home/* | /root/* | /run/user/* | /tmp/* | /var/tmp/*) refuse "is hidden from the service by its unit: choose a folder outside /home, /root, /run/user, /tmp and /var/tmp" ;;

@@ -36,8 +36,8 @@ type own struct{ member, session, key bool }
 // judgeActor returns ErrUnauthenticated when the actor's session, key or membership has ended since they were
 // authenticated, ErrForbidden when they may do less than they could then, and ErrStale when their key has another owner.
 //
-// It is called with the chain's head locked. Whatever ends or weakens an actor is audited, so it held that lock before,
-// and its effect is visible here, or it takes the lock after this transaction.
+// A change calls it with the chain's head locked. Each act that ends or weakens an actor is audited, so it held that lock
+// before, and its effect is visible here, or it takes the lock after this transaction.
 func (tx *Tx) judgeActor() error {
 	actor := tx.actor
 	switch {
@@ -75,7 +75,7 @@ func (tx *Tx) judgeActor() error {
 }
 
 // JudgeActor returns what Mutate would of an actor who changes something at this moment: nil, ErrUnauthenticated, ErrForbidden or
-// ErrStale.
+// ErrStale. It holds nothing, so the answer may be out of date when it is returned.
 func (s *Store) JudgeActor(ctx context.Context, actor account.Actor) error {
 	inner, end, err := s.db.begin(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {

@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	// stopTimeout bounds everything that follows SHUTDOWN_DELAY until the process exits. It leaves room for the parts below, and
-	// with the default delay it is less than the 30 s after which Kubernetes kills a container.
+	// stopTimeout bounds everything that follows SHUTDOWN_DELAY until the process exits. It leaves room for the parts below, though
+	// not for a private PostgreSQL that needs long to stop after them, and with the default delay it is less than the 30 s after
+	// which Kubernetes kills a container.
 	stopTimeout   = 20 * time.Second
 	grace         = 10 * time.Second // for requests that are under way when the server stops
 	eventsTimeout = 5 * time.Second  // for storing the last security events
@@ -52,7 +53,7 @@ func (p *program) serveCommand() *cli.Command {
 }
 
 // stopInTime runs serve, and returns without waiting for it any longer when timeout has passed since SHUTDOWN_DELAY ended: a job or
-// a database that hangs keeps no process alive. The system ends the private PostgreSQL with the process.
+// a database that hangs keeps no process alive. On Linux the system ends the private PostgreSQL with the process.
 func (p *program) stopInTime(ctx context.Context, timeout time.Duration, serve func() error) error {
 	ended := make(chan error, 1)
 	go func() { ended <- serve() }()

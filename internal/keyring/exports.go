@@ -16,7 +16,7 @@ const (
 )
 
 // Batches reads an export, a batch at a time and each in a statement of its own, so that nothing of the database is held
-// while whoever reads the export takes their time. It ends with an empty batch. Errors, after the first batch:
+// while the reader takes their time. It ends with an empty batch. Errors, after the first batch:
 // ErrUnauthenticated, ErrForbidden and ErrStale, as of store.JudgeActor.
 type Batches[T any] func(context.Context) ([]T, error)
 

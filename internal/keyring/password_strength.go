@@ -77,7 +77,12 @@ func guesses(password string, own []string) float64 {
 			}
 		}
 	}
-	words = append(words, phraseWords()...) // the estimate of a word is its place
+	own = slices.Clone(words)
+	for _, word := range phraseWords() { // the estimate of a word is its last place
+		if !slices.Contains(own, word) {
+			words = append(words, word)
+		}
+	}
 	weakest := math.Inf(1)
 	seen := map[string]bool{}
 	for _, spelling := range spellings(normalPassword(password)) {

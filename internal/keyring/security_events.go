@@ -17,7 +17,7 @@ func (r *Keyring) LogTo(log *slog.Logger) { r.log = log }
 
 const (
 	securityInterval = 2 * time.Second  // for which events wait for their repeats
-	securityRows     = 1000             // of a batch that have an address, and as many that have none
+	securityRows     = 500              // of a batch that have an address, and as many that have none
 	securityTimeout  = 10 * time.Second // of storing a batch
 )
 
@@ -25,7 +25,7 @@ const (
 type securityEvents struct {
 	mu      sync.Mutex
 	waiting *securityBatch // nil when no event waits
-	taken   *securityBatch // the last that is, or was, logged and stored
+	taken   *securityBatch // the last that is logged and stored; nil when it is
 	storing chan struct{}  // is full while a batch is stored, and the next one grows
 }
 
@@ -49,8 +49,15 @@ func (r *Keyring) RecordSecurityEvent(e audit.SecurityEvent) {
 // storeSecurityEvents logs and stores a batch when its interval is over and the one before it is stored. A flush has it logged
 // at once, for the server may stop before both are stored.
 func (r *Keyring) storeSecurityEvents(b *securityBatch) {
-	defer close(b.stored)
 	w := &r.security
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.taken == b {
+			w.taken = nil
+		}
+		close(b.stored)
+	}()
 	alone := false
 	select {
 	case <-b.due:
@@ -98,7 +105,7 @@ func (r *Keyring) FlushSecurityEvents(ctx context.Context) error {
 	b := w.taken
 	if w.waiting != nil { // it is stored after the one that was taken
 		b = w.waiting
-		b.hurry()
+		b.flush()
 	}
 	w.mu.Unlock()
 	if b == nil {
@@ -119,7 +126,7 @@ type securityBatch struct {
 	rows    map[securityShare]int                        // how many events have taken each share
 	dropped map[droppedEvents]int                        // that found no room, and how many
 	due     chan struct{}                                // closed to store them before the interval is over
-	hurry   func()                                       // closes due
+	flush   func()                                       // closes due
 	stored  chan struct{}                                // closed when they are stored, or given up
 }
 
@@ -129,7 +136,7 @@ type droppedEvents struct{ kind, orgID string }
 func newSecurityBatch() *securityBatch {
 	b := &securityBatch{known: map[audit.SecurityEvent]*audit.SecurityEvent{}, rows: map[securityShare]int{}, dropped: map[droppedEvents]int{},
 		due: make(chan struct{}), stored: make(chan struct{})}
-	b.hurry = sync.OnceFunc(func() { close(b.due) })
+	b.flush = sync.OnceFunc(func() { close(b.due) })
 	return b
 }
 

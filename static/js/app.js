@@ -242,7 +242,7 @@ document.addEventListener("change", (event) => {
 
 document.addEventListener("input", (event) => {
   if (event.target.id !== "q") return
-  const text = event.target.value.normalize("NFKD").replace(/[\p{C}\p{M}\p{Z}\s\u3164]/gu, "") // what shows nothing may hide a key
+  const text = event.target.value.normalize("NFKD").replace(/[\p{C}\p{M}\p{Z}\s\u115F\u1160\u2800]/gu, "") // what shows nothing may hide a key
   const key = text.match(/pk_(?:live|test)_[0-9A-Za-z]{12}[_:][0-9A-Za-z]{32}([0-9A-Za-z]{6})/)
   if (key) event.target.value = key[1]
 }, true)
