@@ -159,7 +159,7 @@ func TestProgramsManageProfiles(t *testing.T) {
 		`{"name":"x","categories":{}}`:                                      "categories",
 		`{"name":"x","categories":[7]}`:                                     "categories",
 		`{"name":"x","categories":[{"name":"a"},{"name":"A"}]}`:             "categories[1].name",
-		`{"name":"x","categories":[null]}`:                                  "categories[0].name",
+		`{"name":"x","categories":[null]}`:                                  "categories",
 		`{"name":"x","categories":[{}]}`:                                    "categories[0].name",
 		`{"name":"x","categories":[{"name":"a","threshold":-1}]}`:           "categories[0].threshold",
 		`{"name":"x","categories":[{"name":"a","threshold":null}]}`:         "categories[0].threshold",

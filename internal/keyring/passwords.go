@@ -83,7 +83,7 @@ func checkPassword(password string, words ...string) error {
 	case n > MaxPassword:
 		return input.Sentence(fmt.Sprintf("Use at most %d characters.", MaxPassword))
 	case guesses(password, words) < minGuesses:
-		return input.Sentence("This password is easy to guess. Use four or more unrelated words that aren’t about you, your organisation or this service.")
+		return input.Sentence("This password is easy to guess. Use five or more unrelated words, none about you, your organisation or this service.")
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func runAnOrganisation(t *testing.T, look string, swift bool, options []browsert
 	if guest.Value("input[name=name]") != "Noor Haddad" {
 		t.Error("what was typed is lost")
 	}
-	guest.Fill("input[name=password]", "seven quiet herons wade")
+	guest.Fill("input[name=password]", "seven quiet otters wade")
 	guest.Click(`button:text("Join")`)
 	guest.WaitFor("[role=status]")
 	if guest.Path() != "/account/api-keys" && guest.Path() != "/" {

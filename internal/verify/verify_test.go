@@ -2,6 +2,7 @@ package verify_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -505,24 +506,42 @@ func TestACrowdLeavesConnectionsForOthers(t *testing.T) {
 	v, stop := w.run(w.store)
 	k := w.issue(nil)
 	w.warm(v, k)
-	w.verify(v, k, verify.Question{})
-	lock, err := storetest.DB(t, w.url).BeginTx(t.Context(), nil)
-	w.must(err)
-	_, err = lock.ExecContext(t.Context(), `LOCK TABLE api_keys`)
-	w.must(err)
+	db := storetest.DB(t, w.url)
+	var lock *sql.Tx
 	var asking sync.WaitGroup
-	for range 100 {
-		asking.Go(func() {
-			if verdict, err := v.Verify(t.Context(), apikey.NewPlaintext(apikey.Live).Reveal(), verify.Question{}); !errors.Is(err, store.ErrUnavailable) {
-				t.Errorf("while the table is locked: %+v, %v", verdict, err)
+	crowd := func() (remembered bool) {
+		w.warm(v, k)
+		w.verify(v, k, verify.Question{})
+		var err error
+		lock, err = db.BeginTx(t.Context(), nil)
+		w.must(err)
+		_, err = lock.ExecContext(t.Context(), `LOCK TABLE api_keys`)
+		w.must(err)
+		before := v.Stats().Failures
+		for range 100 {
+			asking.Go(func() {
+				if verdict, err := v.Verify(t.Context(), apikey.NewPlaintext(apikey.Live).Reveal(), verify.Question{}); !errors.Is(err, store.ErrUnavailable) {
+					t.Errorf("while the table is locked: %+v, %v", verdict, err)
+				}
+			})
+		}
+		w.eventually("some have given up", func() bool { return v.Stats().Failures > before })
+		for range 200 {
+			if verdict, err := v.Verify(t.Context(), k.text, verify.Question{}); err == nil && verdict.Code == verify.Valid {
+				return true
 			}
-		})
+			time.Sleep(5 * time.Millisecond)
+		}
+		return false
 	}
-	w.eventually("some have given up", func() bool { return v.Stats().Failures > 0 })
-	w.eventually("the cache answers", func() bool {
-		verdict, err := v.Verify(t.Context(), k.text, verify.Question{})
-		return err == nil && verdict.Code == verify.Valid
-	})
+	// On a slow machine the link may break, after which nothing is remembered; then once more.
+	for tries := 1; !crowd(); tries++ {
+		if tries == 10 {
+			t.Fatal("the cache does not answer")
+		}
+		asking.Wait()
+		w.must(lock.Rollback())
+	}
 	others, cancel := context.WithTimeout(t.Context(), 3*time.Second) // the product's promise for every request
 	defer cancel()
 	for range 20 {
