@@ -155,6 +155,9 @@ func (r *Keyring) ConfirmEmail(ctx context.Context, from Visitor, token, passwor
 	member, err := r.authenticate(ctx, from, who.Email, password)
 	switch {
 	case errors.Is(err, ErrCredentials):
+		if _, over := r.EmailChangeFor(ctx, token); over != nil { // the member was suspended, or the link used, meanwhile
+			return Session{}, over
+		}
 		return Session{}, input.Problems{"password": wrongPassword}
 	case err != nil:
 		return Session{}, err

@@ -409,6 +409,11 @@ func TestDeletionAgainstAssignment(t *testing.T) {
 		if i%4 == 0 && (errs["delete"] == nil) == (errs["delete the other"] == nil) && moveTo != keyring.ReleaseKeys {
 			t.Fatalf("turn %d: of two that were deleted towards each other: %v", i, errs)
 		}
+		for _, p := range profiles { // an organisation has room for so many
+			if _, err := h.DeleteProfile(ctx, owner, p.ID, keyring.ReleaseKeys); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	t.Logf("%d turns in %s: %v", turns, time.Since(began), outcomes)
 	if _, err := h.store.VerifyChain(ctx, h.org.ID); err != nil {

@@ -17,8 +17,8 @@ func (r *Keyring) LogTo(log *slog.Logger) { r.log = log }
 
 const (
 	securityInterval = 2 * time.Second  // for which events wait for their repeats
-	securityRows     = 500              // of a batch that have an address, and as many that have none
-	securityTimeout  = 10 * time.Second // of storing a batch
+	securityRows     = 1000             // of a batch that have an address, and as many that have none
+	securityTimeout  = 30 * time.Second // of storing a batch
 )
 
 // securityEvents collects events, so that repeats of an interval take one line of the log and one statement together.
