@@ -68,18 +68,7 @@ func TestALostHandshakeIsUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Read(make([]byte, 1024))
-			_, _ = conn.Write([]byte{'R', 0, 0, 0, 8, 0, 0, 0, 3})
-			_ = conn.Close()
-		}
-	}()
+	answerEach(t, listener, []byte{'R', 0, 0, 0, 8, 0, 0, 0, 3})
 	for range 5 { // the server may be slower
 		if err := store.Probe(t.Context(), "postgres://u:p@/d?sslmode=disable&host="+url.QueryEscape(dir)); !errors.Is(err, store.ErrUnavailable) {
 			t.Errorf("%T %v", err, err)

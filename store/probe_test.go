@@ -15,13 +15,8 @@ import (
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
-// postgresThatSays listens as a PostgreSQL does, answers the first message of each connection, and closes it.
-func postgresThatSays(t *testing.T, answer []byte) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+// answerEach answers the first message of each connection, and closes it.
+func answerEach(t *testing.T, listener net.Listener, answer []byte) {
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
 		for {
@@ -34,6 +29,16 @@ func postgresThatSays(t *testing.T, answer []byte) string {
 			_ = conn.Close()
 		}
 	}()
+}
+
+// postgresThatSays listens as a PostgreSQL does, and gives each connection the same answer.
+func postgresThatSays(t *testing.T, answer []byte) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answerEach(t, listener, answer)
 	return listener.Addr().String()
 }
 
