@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -10,16 +9,17 @@ import (
 )
 
 const (
-	// requestsPerCaller is how many requests of one session or key are handled at once. It is less than half of the connections
-	// to the database, so that a caller who sends hundreds at once leaves some to those who end that caller's access.
+	// requestsPerCaller is how many requests of one caller are handled at once. It is less than half of the connections to the
+	// database: a member who sends hundreds by both sessions and keys leaves some to those who end the member's access.
 	requestsPerCaller = 8
 
 	waitingPerCaller = 1000
 )
 
-var errCallerBusy = errors.New("too many requests of one session or key at once")
+var errCallerBusy = errors.New("too many requests of one member's sessions or keys at once")
 
-// callers are the sessions and keys whose requests are handled at this moment.
+// callers are whose requests are handled at this moment. The sessions of a member are one caller, and the keys that they own are
+// another, so that a busy program does not keep its owner from ending it.
 type callers struct {
 	mu    sync.Mutex
 	known map[string]*callerSlots
@@ -68,7 +68,11 @@ func (c *callers) forget(caller string, slots *callerSlots) {
 // inTurn handles a request of a known caller once few enough others of the caller are under way.
 func (h *handler) inTurn(c echo.Context, next echo.HandlerFunc) error {
 	actor := actorOf(c)
-	leave, err := h.callers.enter(c.Request().Context(), cmp.Or(actor.KeyID, actor.SessionID))
+	caller := "sessions of " + actor.MemberID
+	if actor.KeyID != "" {
+		caller = "keys of " + actor.MemberID
+	}
+	leave, err := h.callers.enter(c.Request().Context(), caller)
 	if err != nil {
 		return err
 	}

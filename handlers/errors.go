@@ -70,7 +70,7 @@ var meanings = []meaning{
 	{errMediaType, http.StatusUnsupportedMediaType, "This address takes a form as a browser sends it (application/x-www-form-urlencoded), not compressed.", "Send JSON, with Content-Type: application/json."},
 	{errList, http.StatusBadRequest, "This address asks for something that the list does not know. Open the list and set the filter again.", "The query has an unknown parameter or value."},
 	{errBusy, http.StatusTooManyRequests, "Too many people are signing in right now. Try again in a few seconds.", "Too many sign-ins at once. Retry after the seconds in Retry-After."},
-	{errCallerBusy, http.StatusServiceUnavailable, "Too many of your requests are being handled at once. Try again in a few seconds.", "Too many requests of this key or session at once. Retry after the seconds in Retry-After."},
+	{errCallerBusy, http.StatusServiceUnavailable, "Too many of your requests are being handled at once. Try again in a few seconds.", "Too many requests of this member's keys or sessions at once. Retry after the seconds in Retry-After."},
 	{errExports, http.StatusTooManyRequests, "As many exports as can run at once are under way. Try again when one of them has ended.", "Too many exports at once. Retry after the seconds in Retry-After."},
 }
 
