@@ -41,6 +41,9 @@ func KeyOf(ctx context.Context) Key { return ctx.Value(keyOfRequest{}).(Key) }
 
 // Require lets requests through whose key is good and holds every scope. Whatever goes wrong is a refusal.
 func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
+	client := *m.Client
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // keys go to no other place
+	m.Client = &client
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		shown := credential(r)
 		if shown == "" {

@@ -7,6 +7,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +126,23 @@ func (s *site) walkMiddleware(t *testing.T) {
 		(example.Moonlatch{URL: other.URL, Key: "any", Client: other.Client()}).Require(whose, "read:chat").ServeHTTP(w, r)
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%s in place of an answer: %d %v", what, w.Code, w.Header())
+		}
+	}
+
+	for _, status := range []int{http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect} {
+		var asked atomic.Bool
+		elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Store(true)
+			_, _ = io.WriteString(w, `{"code":"valid","valid":true,"key":{"id":"1"}}`)
+		}))
+		defer elsewhere.Close()
+		other := httptest.NewServer(http.RedirectHandler(elsewhere.URL, status))
+		defer other.Close()
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/chat", nil)
+		r.Header.Set("Authorization", "Bearer "+good.Reveal())
+		(example.Moonlatch{URL: other.URL, Key: "any", Client: other.Client()}).Require(whose, "read:chat").ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || asked.Load() {
+			t.Errorf("a %d in place of an answer: %d, and another host was asked: %t", status, w.Code, asked.Load())
 		}
 	}
 
