@@ -20,11 +20,13 @@ const maxCallers = 100_000
 // newLimits lets each caller make so many requests a minute evenly, and a burst of them at once (GCRA). Each replica counts
 // for itself.
 func newLimits(perMinute, burst int) *throttled.GCRARateLimiterCtx {
-	callers, err := memstore.NewCtx(maxCallers)
+	callers, err := memstore.New(maxCallers)
 	if err != nil {
 		panic(err) // the size is above 0
 	}
-	limits, err := throttled.NewGCRARateLimiterCtx(callers, throttled.RateQuota{MaxRate: throttled.PerMin(perMinute), MaxBurst: burst - 1})
+	began := time.Now()
+	callers.SetTimeNow(func() time.Time { return began.Add(time.Since(began)) }) // monotonic: a corrected wall clock refuses nobody
+	limits, err := throttled.NewGCRARateLimiterCtx(throttled.WrapStoreWithContext(callers), throttled.RateQuota{MaxRate: throttled.PerMin(perMinute), MaxBurst: burst - 1})
 	if err != nil {
 		panic(err) // the configuration lets no other number through
 	}
