@@ -73,7 +73,7 @@ generate: $(made)/views $(made)/static $(made)/types ## Make the Go code of the 
 
 .PHONY: test
 test: generate node_modules/.installed $(test_packages) ## Run the tests, the browser's too
-	go test -timeout 15m ./...
+	go test -timeout 30m ./...
 
 # A gateway or pooler that can't be installed fails nothing, but the last line says that it was not tested.
 .PHONY: check
@@ -81,7 +81,7 @@ check: generate lint ## All that CI runs: generate, format, vet, lint, and the t
 check: $(test_packages)
 	$(if $(race),,@echo "no C compiler here: testing without the race detector")
 	@sh internal/gateways/install.sh || true
-	go test $(race) -timeout 18m ./...
+	go test $(race) -timeout 30m ./...
 	@sh internal/gateways/install.sh look || true
 
 .PHONY: test-gateways
