@@ -17,6 +17,7 @@ import (
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/moonlatch/moonlatch/migrations"
 )
@@ -43,6 +44,7 @@ type Store struct {
 	secrets [][]byte  // the first seals and signs, all of them open and verify
 	outside bool      // they come from outside the database
 	byHash  *sql.Stmt // database/sql prepares it again on each new connection
+	ready   singleflight.Group
 	clock   *clock
 	// Now is the time by which everything is judged: the database's, as of the last reading of its clock. To be replaced by
 	// tests.
@@ -100,8 +102,23 @@ func (s *Store) Pools() []Pool {
 }
 
 // Ready returns nil when the database answers, also to a verification's look-up, and has the tables of this version, or of a
-// later one, and this machine's clock is right; else ErrUnavailable, ErrClockSkew, or what is wrong.
+// later one, and this machine's clock is right; else ErrUnavailable, ErrClockSkew, or what is wrong. Callers at the same time share
+// one answer: anyone may ask, and a crowd of them takes no more than one connection from verification.
 func (s *Store) Ready(ctx context.Context) error {
+	answer := s.ready.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerWithin)
+		defer cancel()
+		return nil, s.checkReady(ctx)
+	})
+	select {
+	case r := <-answer:
+		return r.Err
+	case <-ctx.Done():
+		return tidy(ctx.Err())
+	}
+}
+
+func (s *Store) checkReady(ctx context.Context) error {
 	var version int
 	if err := s.db.GetContext(ctx, &version, `SELECT max(version_id) FROM goose_db_version WHERE is_applied`); err != nil {
 		return tidy(err)

@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"context"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
@@ -81,4 +83,41 @@ func TestAStoreThatCantLookKeysUpIsNotReady(t *testing.T) {
 	if err := s.Ready(t.Context()); err == nil {
 		t.Error("it is ready")
 	}
+}
+
+// TestACrowdAtReadinessLeavesConnectionsToVerification locks the keys, so that every look-up waits for as long as it may.
+func TestACrowdAtReadinessLeavesConnectionsToVerification(t *testing.T) {
+	address := storetest.URL(t)
+	s := opened(t, address)
+	lock, err := storetest.DB(t, address).BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Rollback() }()
+	if _, err := lock.Exec(`LOCK TABLE api_keys`); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var crowd sync.WaitGroup
+	for range 100 {
+		crowd.Go(func() {
+			for ctx.Err() == nil {
+				if s.Ready(ctx) == nil {
+					t.Error("it is ready, and no key can be looked up")
+				}
+			}
+		})
+	}
+	lookUps := func() store.Pool { return s.Pools()[1] }
+	for most, looked := 0, 0; looked < 50; time.Sleep(10 * time.Millisecond) {
+		if now := lookUps().InUse; now > 0 {
+			looked++
+			if most = max(most, now); most > 1 {
+				t.Errorf("%d connections of verification are taken", most)
+				break
+			}
+		}
+	}
+	cancel()
+	crowd.Wait()
 }
