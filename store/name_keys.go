@@ -13,10 +13,10 @@ import (
 // namedTables are the tables with a name_key, and the column of what a name is unique in.
 var namedTables = [][2]string{{"organisations", "''"}, {"workspaces", "org_id"}, {"processes", "workspace_id"}, {"bias_profiles", "org_id"}}
 
-// fillNameKeys gives names their key that have none: those from before the column, and those that an older version wrote beside this
-// one. Go does it, since PostgreSQL folds case as its locale does and not as input.NameKey. Of names that are alike the
-// oldest has the key, and the others one with their id, until they are renamed. It does nothing where the account does not own
-// the tables, or a newer version has migrated.
+// fillNameKeys gives each name its key where it has none or another name's: names from before the column, and those that an older
+// version wrote beside this one. Go does it, since PostgreSQL folds case as its locale does and not as input.NameKey. Of names that
+// are alike the oldest has the key, and the others one with their id, until they are renamed. It does nothing where the account
+// does not own the tables, or a newer version has migrated.
 func fillNameKeys(ctx context.Context, db *sqlx.DB) error {
 	for _, t := range namedTables {
 		if err := fillTable(ctx, db, t[0], t[1]); err != nil {
@@ -27,10 +27,12 @@ func fillNameKeys(ctx context.Context, db *sqlx.DB) error {
 }
 
 func fillTable(ctx context.Context, db *sqlx.DB, table, scope string) error {
-	var missing bool
-	if err := db.GetContext(ctx, &missing, `SELECT EXISTS (SELECT FROM `+table+` WHERE name_key IS NULL)
-		AND pg_has_role(relowner, 'USAGE') AND $1 = (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
-		FROM pg_class WHERE oid = $2::regclass`, migrations.Latest(), table); err != nil || !missing {
+	var may bool
+	if err := db.GetContext(ctx, &may, `SELECT pg_has_role(relowner, 'USAGE') AND $1 = (SELECT max(version_id) FROM goose_db_version WHERE is_applied)
+		FROM pg_class WHERE oid = $2::regclass`, migrations.Latest(), table); err != nil || !may {
+		return err
+	}
+	if ids, _, err := wrongKeys(ctx, db, table, scope); err != nil || len(ids) == 0 {
 		return err
 	}
 	tx, err := db.BeginTxx(ctx, nil)
@@ -42,22 +44,12 @@ func fillTable(ctx context.Context, db *sqlx.DB, table, scope string) error {
 	if _, err := tx.ExecContext(ctx, `ALTER TABLE `+table+` DISABLE TRIGGER `+table+`_are_audited`); err != nil {
 		return err
 	}
-	var rows []struct{ ID, Scope, Name, Key string }
-	if err := tx.SelectContext(ctx, &rows, `SELECT id, `+scope+` AS scope, name, coalesce(name_key, '') AS key FROM `+table+`
-		ORDER BY name_key IS NULL, created_at, id`); err != nil {
+	ids, keys, err := wrongKeys(ctx, tx, table, scope)
+	if err != nil {
 		return err
 	}
-	taken := map[[2]string]bool{}
-	var ids, keys []string
-	for _, r := range rows {
-		if r.Key == "" {
-			r.Key = input.NameKey(r.Name)
-			if taken[[2]string{r.Scope, r.Key}] {
-				r.Key += " " + r.ID
-			}
-			ids, keys = append(ids, r.ID), append(keys, r.Key)
-		}
-		taken[[2]string{r.Scope, r.Key}] = true
+	if _, err := tx.ExecContext(ctx, `UPDATE `+table+` SET name_key = NULL WHERE id = ANY ($1::uuid[]) AND name_key IS NOT NULL`, pq.Array(ids)); err != nil { // two may have each other's
+		return err
 	}
 	if _, err := tx.ExecContext(ctx, `UPDATE `+table+` AS t SET name_key = k.key FROM unnest($1::uuid[], $2::text[]) AS k (id, key) WHERE t.id = k.id`,
 		pq.Array(ids), pq.Array(keys)); err != nil {
@@ -67,4 +59,31 @@ func fillTable(ctx context.Context, db *sqlx.DB, table, scope string) error {
 		return err
 	}
 	return commit(ctx, tx)
+}
+
+// wrongKeys returns the rows of a table that have no key or another name's, and the keys that they are to have.
+func wrongKeys(ctx context.Context, db sqlx.QueryerContext, table, scope string) (ids, keys []string, err error) {
+	var rows []struct{ ID, Scope, Name, Key string }
+	if err := sqlx.SelectContext(ctx, db, &rows, `SELECT id, `+scope+` AS scope, name, coalesce(name_key, '') AS key FROM `+table+`
+		ORDER BY created_at, id`); err != nil {
+		return nil, nil, err
+	}
+	taken := map[[2]string]bool{}
+	for _, r := range rows {
+		if key := input.NameKey(r.Name); r.Key == key || r.Key == key+" "+r.ID {
+			taken[[2]string{r.Scope, r.Key}] = true
+		}
+	}
+	for _, r := range rows {
+		key := input.NameKey(r.Name)
+		if r.Key == key || r.Key == key+" "+r.ID {
+			continue
+		}
+		if taken[[2]string{r.Scope, key}] {
+			key += " " + r.ID
+		}
+		taken[[2]string{r.Scope, key}] = true
+		ids, keys = append(ids, r.ID), append(keys, key)
+	}
+	return ids, keys, nil
 }

@@ -121,6 +121,42 @@ func TestAnUpgradeFillsTheKeysOfNames(t *testing.T) {
 	}
 }
 
+// TestARenameByAnOlderVersionIsFollowed renames in the way of a version that knows no keys of names: two rows take each other's
+// name, and one takes a name that another row had.
+func TestARenameByAnOlderVersionIsFollowed(t *testing.T) {
+	address := storetest.URL(t)
+	earlier := storetest.Unaudited(t, address)
+	const org = "00000000-0000-7000-8000-000000000001"
+	ids := map[string]string{}
+	for i, name := range []string{"alpha", "beta", "gamma"} {
+		ids[name] = fmt.Sprintf("00000000-0000-7000-8000-%012d", i+1)
+		for _, statement := range []string{
+			`INSERT INTO organisations (id, name, name_key, created_at) VALUES ($1, $2, $2, now())`,
+			`INSERT INTO workspaces (id, org_id, name, name_key, created_at) VALUES ($1, '` + org + `', $2, $2, now())`,
+			`INSERT INTO processes (id, org_id, workspace_id, name, name_key, created_at) VALUES ($1, '` + org + `', '` + org + `', $2, $2, now())`,
+			`INSERT INTO bias_profiles (id, org_id, name, name_key, default_threshold, created_at) VALUES ($1, '` + org + `', $2, $2, 50, now())`,
+		} {
+			if _, err := earlier.Exec(statement, ids[name], name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	tables := []string{"organisations", "workspaces", "processes", "bias_profiles"}
+	for _, table := range tables {
+		if _, err := earlier.Exec(`UPDATE `+table+` SET name = CASE id WHEN $1 THEN 'BETA' WHEN $2 THEN 'Gamma' ELSE 'Alpha' END`, ids["alpha"], ids["beta"]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Migrate(t.Context(), storetest.Serving(address), storetest.Owner(address)); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range tables {
+		if got := texts(t, earlier, `SELECT name || ' ' || name_key FROM `+table); fmt.Sprint(got) != "[Alpha alpha BETA beta Gamma gamma]" {
+			t.Errorf("%s: the names and their keys are %q", table, got)
+		}
+	}
+}
+
 // TestAServerLeavesKeysOfNamesToTheOwner starts while an older version writes names without.
 func TestAServerLeavesKeysOfNamesToTheOwner(t *testing.T) {
 	address := storetest.URL(t)
