@@ -92,8 +92,8 @@ func Migrate(ctx context.Context, databaseURL, ownerURL string) (applied int, er
 		}
 	}
 	if ownerURL == "" && pq.As(err, "42501") != nil {
-		return 0, &setUpFault{"the schema is older than this version, and the account in DATABASE_URL may not change it: " +
-			"run moonlatch migrate with MIGRATE_DATABASE_URL, the address of the account that owns the tables", err}
+		return 0, &setUpFault{"the tables are missing or older than this version, and the account in DATABASE_URL may not change that: " +
+			"run moonlatch migrate with MIGRATE_DATABASE_URL, the address of the account that owns the database", err}
 	}
 	return len(results), tidy(explain(err, variable))
 }

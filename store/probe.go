@@ -176,6 +176,9 @@ func explain(err error, variable string) error {
 			sentence = noDatabase
 		case "42501":
 			sentence = "the account in DATABASE_URL lacks a permission: make it the owner of the database"
+			if answer.Fatal() { // it was refused the connection, which needs less
+				sentence = "the account in DATABASE_URL may not connect to the database: grant it CONNECT, or run moonlatch migrate, which does"
+			}
 		}
 	}
 	if sentence == "" {

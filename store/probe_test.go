@@ -52,11 +52,11 @@ func TestAFaultOfTheConfigurationNamesItsFix(t *testing.T) {
 		answer []byte
 		query  string
 	}{
-		"?sslmode=disable":   {[]byte("N"), ""},
-		"password":           {refusal("28P01", "password authentication failed"), "?sslmode=disable"},
-		"pg_hba.conf":        {refusal("28000", "no entry"), "?sslmode=disable"},
-		"no such database":   {refusal("3D000", "database x does not exist"), "?sslmode=disable"},
-		"lacks a permission": {refusal("42501", "permission denied"), "?sslmode=disable"},
+		"?sslmode=disable": {[]byte("N"), ""},
+		"password":         {refusal("28P01", "password authentication failed"), "?sslmode=disable"},
+		"pg_hba.conf":      {refusal("28000", "no entry"), "?sslmode=disable"},
+		"no such database": {refusal("3D000", "database x does not exist"), "?sslmode=disable"},
+		"grant it CONNECT": {refusal("42501", "permission denied"), "?sslmode=disable"},
 	} {
 		err := store.Probe(t.Context(), "postgres://u:hunter2@"+postgresThatSays(t, c.answer)+"/x"+c.query)
 		if err == nil || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
