@@ -48,8 +48,8 @@ func (p *program) startEmbedded(ctx context.Context) (database, error) {
 	return embedded(server.URL(), server), nil
 }
 
-// startStore opens the migrated store of the configured database, for which it waits as long as it is away, or of the
-// embedded one, which it starts. The caller closes the store and stops the database.
+// startStore opens the migrated store of the configured database, or of the embedded one, which it starts; it waits for either as
+// long as it is unavailable. The caller closes the store and stops the database.
 func (p *program) startStore(ctx context.Context) (db database, s *store.Store, err error) {
 	if db = p.config.database(); db.url != "" {
 		s, err = p.awaitStore(ctx, db)
@@ -58,7 +58,7 @@ func (p *program) startStore(ctx context.Context) (db database, s *store.Store, 
 	if db, err = p.startEmbedded(ctx); err != nil {
 		return db, nil, err
 	}
-	if s, err = db.open(ctx, p.config.Secrets); err != nil {
+	if s, err = p.awaitStore(ctx, db); err != nil {
 		return db, nil, firstOf(err, db.stop())
 	}
 	return db, s, nil
@@ -100,11 +100,14 @@ func (p *program) findDatabase(ctx context.Context) (database, error) {
 func (p *program) embeddedDir() string { return filepath.Join(p.config.DataDir, "postgres") }
 
 // awaitStore opens the store once the database answers and is migrated. It tries again for as long as the database is
-// unavailable, and gives up on any other error, or when ctx ends.
+// unavailable, and gives up on any other error, or when ctx or the embedded PostgreSQL ends.
 func (p *program) awaitStore(ctx context.Context, db database) (*store.Store, error) {
 	var said time.Time
 	for {
-		err := probe(ctx, db.url)
+		var err error
+		if !db.embedded { // its account is made when it is migrated
+			err = probe(ctx, db.url)
+		}
 		if err == nil {
 			var s *store.Store
 			if s, err = db.open(ctx, p.config.Secrets); err == nil {
@@ -121,6 +124,8 @@ func (p *program) awaitStore(ctx context.Context, db database) (*store.Store, er
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case <-db.ended():
+			return nil, err
 		case <-time.After(reachEvery):
 		}
 	}
