@@ -61,7 +61,7 @@ func (p *program) issueKey(ctx context.Context, c *cli.Command) error {
 	})
 }
 
-// workspaceCalled is the id of the workspace of this name, or of the only one whose name differs from it in capitals alone;
+// workspaceCalled is the id of the workspace of this name, or of the only one whose name is alike (input.NameKey);
 // "" for no name.
 func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name string) (string, error) {
 	if name == "" {
@@ -86,5 +86,5 @@ func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name str
 	case 1:
 		return alike[0], nil
 	}
-	return "", fmt.Errorf("%d workspaces are called %q but for capitals; write the name as it is", len(alike), name)
+	return "", fmt.Errorf("%d workspaces have names like %q; write the name exactly", len(alike), name)
 }

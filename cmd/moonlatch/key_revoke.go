@@ -118,14 +118,17 @@ func findKeys(ctx context.Context, db *store.Store, ring *keyring.Keyring, c *cl
 			found = append(found, key)
 			continue
 		}
-		page, err := ring.Keys(ctx, operator, apikey.Filter{Search: exact}, apikey.Newest, "", 100)
-		if err != nil {
-			return nil, err
-		}
-		for _, key := range page.Rows {
-			if key.Prefix == exact && (!masked || strings.HasSuffix(typed, key.Signature)) || key.Signature == exact { // the search finds names too
-				found = append(found, key)
+		for cursor, more := "", true; more; {
+			page, err := ring.Keys(ctx, operator, apikey.Filter{Search: exact}, apikey.Newest, cursor, 100)
+			if err != nil {
+				return nil, err
 			}
+			for _, key := range page.Rows {
+				if key.Prefix == exact && (!masked || strings.HasSuffix(typed, key.Signature)) || key.Signature == exact { // the search finds names too
+					found = append(found, key)
+				}
+			}
+			cursor, more = page.Next, page.Next != ""
 		}
 	}
 	return found, nil
