@@ -59,8 +59,9 @@ var meanings = []meaning{
 	{keyring.ErrTaken, http.StatusConflict, "This name is taken, perhaps in another case. Choose another.", "name is taken. Names are compared without case."},
 	{keyring.ErrScopeHeld, http.StatusConflict, "Keys hold this scope, also counting those whose life is over, so it can’t be deleted. Retire it instead.", `Keys hold this scope, including revoked and expired ones. Retire it with {"retired": true} instead.`},
 	{keyring.ErrScopeAsked, http.StatusConflict, "Moonlatch’s own API asks for this scope, so it can’t be deleted. Retire it instead.", `Moonlatch’s own API requires this scope. Retire it with {"retired": true} instead.`},
+	{keyring.ErrCredentials, http.StatusConflict, "This was done, but you are not signed in: your account was changed just after. Sign in to see it.", ""},
 	{keyring.ErrSetUp, http.StatusNotFound, "This link has been used or has expired.", "The set-up has been done, or its secret has expired."},
-	{ErrStarting, http.StatusServiceUnavailable, "Moonlatch is starting and waits for its database. This page works as soon as both are ready.", "The server is starting. Retry after the seconds in Retry-After."},
+	{errStarting, http.StatusServiceUnavailable, "Moonlatch is starting and waits for its database. This page works as soon as both are ready.", "The server is starting. Retry after the seconds in Retry-After."},
 	{keyring.ErrUnavailable, http.StatusServiceUnavailable, "", ""},
 	{keyring.ErrClockSkew, http.StatusServiceUnavailable, "", ""},
 	{context.Canceled, http.StatusServiceUnavailable, "", ""}, // the caller has hung up, or sends no more; it may still listen
@@ -163,7 +164,7 @@ func meaningOf(err error) meaning {
 }
 
 func (h *handler) logFailure(c echo.Context, err error) {
-	if errors.Is(err, context.Canceled) || errors.Is(err, ErrStarting) || errors.Is(err, errCallerBusy) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errStarting) || errors.Is(err, errCallerBusy) {
 		return // nothing failed here
 	}
 	h.log.Error("request failed", "error", err, "route", c.Path(), "request", requestID(c))

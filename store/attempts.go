@@ -52,9 +52,9 @@ func (s *Store) ForgetAttempts(ctx context.Context, subjects ...string) error {
 	return tidy(err)
 }
 
-// ForgetAttemptsAt clears the counts of a subject and of all that begin with it and a space, and those of another.
-func (s *Store) ForgetAttemptsAt(ctx context.Context, subject, other string) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_attempts WHERE subject IN ($1, $2) OR starts_with(subject, $1 || ' ')`, subject, other)
+// ForgetAttemptsAt clears the counts of a subject and of all that begin with it and a space, and those of others.
+func (s *Store) ForgetAttemptsAt(ctx context.Context, subject string, others ...string) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM sign_in_attempts WHERE subject = $1 OR starts_with(subject, $1 || ' ') OR subject = ANY ($2)`, subject, pq.Array(others))
 	return tidy(err)
 }
 

@@ -76,13 +76,11 @@ func (s *Store) EmailChangesBy(ctx context.Context, orgID, memberID string) (int
 	return count, tidy(err)
 }
 
-// InsertEmailChange starts a change by the actor. One that the member has already is replaced, and its link is void.
+// InsertEmailChange starts a change by the actor. The member has none: see DeleteEmailChangesOf.
 func (tx *Tx) InsertEmailChange(c EmailChange, hash [32]byte) (EmailChange, error) {
 	c.ID, c.By, c.CreatedAt = uuid.Must(uuid.NewV7()).String(), tx.actor.MemberID, tx.now
 	_, err := tx.db.ExecContext(tx.ctx, `INSERT INTO email_changes (id, org_id, member_id, email, token_hash, started_by, created_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (member_id) DO UPDATE SET id = excluded.id, email = excluded.email, token_hash = excluded.token_hash,
-			started_by = excluded.started_by, created_at = excluded.created_at, expires_at = excluded.expires_at`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		c.ID, tx.actor.OrgID, c.Member.ID, c.Email, hash[:], c.By, c.CreatedAt, c.ExpiresAt)
 	return c, tidy(err)
 }

@@ -194,10 +194,10 @@ func (tx *Tx) KeyOwner(id string) (account.Person, error) {
 }
 
 // HoldCredentials returns ErrNotFound unless the actor is an active member with this password's hash, and lets neither
-// change until the transaction ends: a session that begins can't slip past the end of all of them.
+// change until the transaction ends: a session that begins can't slip past the end of all of them. The actor acts in the
+// role that they have now, which may be another than when the password was compared.
 func (tx *Tx) HoldCredentials(passwordHash string) error {
-	var id string
-	err := tx.db.GetContext(tx.ctx, &id, `SELECT id FROM members
+	err := tx.db.GetContext(tx.ctx, &tx.actor.Role, `SELECT role FROM members
 		WHERE org_id = $1 AND id = $2 AND status = 'active' AND password_hash = $3 FOR SHARE`, tx.actor.OrgID, tx.actor.MemberID, passwordHash)
 	return tidy(err)
 }

@@ -144,7 +144,8 @@ func (r *Keyring) EmailChangeFor(ctx context.Context, token string) (EmailChange
 
 // ConfirmEmail gives a member the address of a link, uses the link up, ends their sessions and signs them in. Their password
 // is asked for under the limits of signing in, which their attempts to sign in fall under too. Invitations to the address are void. Keys and history stay with the member. Errors:
-// ErrEmailChange, input.Problems (password), *LockedError, ErrHasAccount.
+// ErrEmailChange, input.Problems (password), *LockedError, ErrHasAccount, and ErrStale when their role was lowered meanwhile.
+// ErrCredentials means that the address is changed, and they were suspended or given another password just after.
 func (r *Keyring) ConfirmEmail(ctx context.Context, from Visitor, token, password string) (Session, error) {
 	waiting, err := r.EmailChangeFor(ctx, token)
 	if err != nil {
@@ -182,6 +183,8 @@ func (r *Keyring) ConfirmEmail(ctx context.Context, from Visitor, token, passwor
 		return Session{}, ErrEmailChange
 	case errors.Is(err, ErrTaken):
 		return Session{}, ErrHasAccount
+	case errors.Is(err, ErrForbidden):
+		return Session{}, ErrStale
 	case err != nil:
 		return Session{}, err
 	}

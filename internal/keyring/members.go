@@ -185,7 +185,7 @@ func (e *MemberEdit) check(policy apikey.Policy) error {
 	case e.Keys == TransferKeys && e.Heir == "":
 		problems["keysTo"] = "Choose the new owner of the keys."
 	case e.Keys != TransferKeys && e.Heir != "":
-		problems["keysTo"] = "Leave this field out, or choose to transfer the keys."
+		problems["keysTo"] = "Leave this field out: the keys are not transferred."
 	}
 	if id, err := canonical(e.Heir); err == nil {
 		e.Heir = id

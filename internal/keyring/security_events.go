@@ -12,7 +12,7 @@ import (
 	"github.com/moonlatch/moonlatch/internal/audit"
 )
 
-// LogTo sets where security events are logged. It is called before anything else uses the keyring.
+// LogTo sets where security events are logged. It is called before the keyring serves requests.
 func (r *Keyring) LogTo(log *slog.Logger) { r.log = log }
 
 const (

@@ -277,7 +277,7 @@ func (r *Keyring) SetPassword(ctx context.Context, email, password string) (acco
 	if err != nil {
 		return account.Person{}, err
 	}
-	return member.Person, r.store.ForgetAttemptsAt(ctx, accountSubject(member.Email), confirmSubject(member.ID))
+	return member.Person, r.store.ForgetAttemptsAt(ctx, accountSubject(member.Email), confirmSubject(member.ID), signInsSubject(member.ID))
 }
 
 // MemberByEmail finds a member for the operator's commands.

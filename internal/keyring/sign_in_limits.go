@@ -87,7 +87,7 @@ func (r *Keyring) authenticate(ctx context.Context, from Visitor, email, passwor
 	if err := r.forgiveAttempts(ctx, email, limits); err != nil {
 		return store.Credentials{}, err
 	}
-	last, err = r.countAttempts(ctx, []attemptLimit{{"sign-ins of " + member.ID, signInsPerMember, attemptWindow, false}})
+	last, err = r.countAttempts(ctx, []attemptLimit{{signInsSubject(member.ID), signInsPerMember, attemptWindow, false}})
 	if last {
 		r.RecordSecurityEvent(audit.SecurityEvent{OrgID: member.OrgID, Kind: audit.SignInLimited, MemberID: member.ID, Address: from.Address})
 	}
@@ -177,4 +177,7 @@ func accountSubject(email string) string {
 }
 
 // knownDevicesSubject names all known devices of an account together.
+// signInsSubject names a member's sign-ins, those that succeed too.
+func signInsSubject(memberID string) string { return "sign-ins of " + memberID }
+
 func knownDevicesSubject(email string) string { return accountSubject(email) + " on known devices" }
