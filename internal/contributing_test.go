@@ -101,4 +101,5 @@ func TestTheExampleOfAScreenWorks(t *testing.T) {
 	}
 	run("go", "build", "-overlay", overlaid, "./cmd/...", "./handlers", "./views", "./store", "./internal/...")
 	run("go", "test", "-overlay", overlaid, "-run", "TestAnAnnouncement", "./internal/keyring")
+	run("go", "test", "-overlay", overlaid, "-run", "TestEveryAuditedTable|TestEveryActionHasWords|TestWhatWasRefusedIsInWords", "./store", "./views")
 }
