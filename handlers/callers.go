@@ -34,7 +34,7 @@ type callerSlots struct {
 func newCallers() *callers { return &callers{known: map[string]*callerSlots{}} }
 
 // enter waits until the caller has less than requestsPerCaller requests under way. The request calls leave when it is over.
-// Errors: errCallerBusy when the request's time is over first, context.Canceled when its client is gone.
+// Errors: errCallerBusy when the request's time is over first or waitingPerCaller wait already, context.Canceled when its client is gone.
 func (c *callers) enter(ctx context.Context, caller string) (leave func(), err error) {
 	c.mu.Lock()
 	slots := c.known[caller]

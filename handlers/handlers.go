@@ -72,7 +72,7 @@ type Server struct {
 // StartingMetrics answers 503 where the metrics are served alone, until the database is there.
 func StartingMetrics() http.Handler {
 	return ignoreBodies(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, ErrStarting.Error(), http.StatusServiceUnavailable)
+		http.Error(w, errStarting.Error(), http.StatusServiceUnavailable)
 	}))
 }
 

@@ -21,7 +21,7 @@ var ErrStopping = errors.New("the server is stopping")
 func (h *handler) isReady(c echo.Context) error {
 	if err := h.ready(c.Request().Context()); err != nil {
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(retryAfter.Seconds())))
-		if errors.Is(err, ErrStopping) || errors.Is(err, ErrStarting) {
+		if errors.Is(err, ErrStopping) || errors.Is(err, errStarting) {
 			return c.String(http.StatusServiceUnavailable, err.Error()+"\n")
 		}
 		h.log.Warn("not ready", "error", err)

@@ -9,14 +9,14 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// ErrStarting is the answer to every request until the database is there.
-var ErrStarting = errors.New("the server is starting")
+// errStarting is the answer to every request until the database is there.
+var errStarting = errors.New("the server is starting")
 
 // Starting returns what answers before there is a database: 200 at /healthz, the static files, and 503 everywhere else, in
 // the form that the caller expects. Of the options it reads BaseURL, BaseURLUnset, HSTSSubdomains, TrustedProxies and Log.
 func Starting(o Options) http.Handler {
 	h := &handler{
-		ready: func(context.Context) error { return ErrStarting }, now: time.Now, baseURL: o.BaseURL, noBase: o.BaseURLUnset,
+		ready: func(context.Context) error { return errStarting }, now: time.Now, baseURL: o.BaseURL, noBase: o.BaseURLUnset,
 		hsts: strictTransport(o.HSTSSubdomains), log: o.Log,
 	}
 	h.doors = h.makeDoors()
@@ -26,6 +26,6 @@ func Starting(o Options) http.Handler {
 		e.GET(path, answer)
 		e.HEAD(path, answer)
 	}
-	e.RouteNotFound("/*", func(echo.Context) error { return ErrStarting })
+	e.RouteNotFound("/*", func(echo.Context) error { return errStarting })
 	return e
 }

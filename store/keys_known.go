@@ -16,7 +16,6 @@ import (
 // that can end it, and neither prefix nor version.
 type KnownKey struct {
 	apikey.Key
-	OwnerRole   account.Role
 	OwnerStatus account.Status
 	ActsAs      account.Role    // the weaker of the owner's role and the key's limit
 	Profile     *apikey.Profile // nil: none
@@ -38,12 +37,13 @@ func (s *Store) KeyByHash(ctx context.Context, hash [32]byte) (KnownKey, error) 
 	var workspace, process sql.NullString
 	var allowlist pq.StringArray
 	var profile []byte
+	var owner account.Role
 	err := s.byHash.QueryRowContext(ctx, hash[:]).Scan(&k.ID, &k.OrgID, &k.Name, &k.Environment, (*pq.StringArray)(&k.Scopes), &k.Stored,
-		&k.OwnerID, &k.OwnerRole, &k.OwnerStatus, &k.RoleLimit, &workspace, &process, &allowlist, &k.ExpiresAt, &k.GraceEndsAt, &k.RevokedAt, &profile)
+		&k.OwnerID, &owner, &k.OwnerStatus, &k.RoleLimit, &workspace, &process, &allowlist, &k.ExpiresAt, &k.GraceEndsAt, &k.RevokedAt, &profile)
 	if err != nil {
 		return KnownKey{}, tidy(err)
 	}
-	k.ActsAs = k.OwnerRole.AtMost(account.Role(k.RoleLimit))
+	k.ActsAs = owner.AtMost(account.Role(k.RoleLimit))
 	k.WorkspaceID, k.ProcessID, k.IPAllowlist = workspace.String, process.String, prefixes(allowlist)
 	k.ExpiresAt, k.GraceEndsAt, k.RevokedAt = k.ExpiresAt.UTC(), utc(k.GraceEndsAt), utc(k.RevokedAt)
 	if profile != nil {

@@ -31,7 +31,7 @@ func randomHash() (h hash) {
 func knownKey(i int, org string, pools [3][]string) store.KnownKey {
 	k := store.KnownKey{Key: apikey.Key{ID: uuid.NewString(), OrgID: org, Name: fmt.Sprintf("payments service %06d", i), Environment: apikey.Live,
 		Stored: apikey.Enabled, OwnerID: pools[0][i%len(pools[0])], WorkspaceID: pools[1][i%len(pools[1])], ProcessID: pools[2][i%len(pools[2])],
-		ExpiresAt: time.Now().AddDate(0, 3, 0)}, OwnerRole: account.Admin, OwnerStatus: account.Active}
+		ExpiresAt: time.Now().AddDate(0, 3, 0)}, ActsAs: account.Admin, OwnerStatus: account.Active}
 	for s := range 1 + i%30 {
 		k.Scopes = append(k.Scopes, "read:resource-"+strconv.Itoa(s))
 	}
