@@ -86,5 +86,5 @@ func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name str
 	case 1:
 		return alike[0], nil
 	}
-	return "", fmt.Errorf("%d workspaces have names like %q; write the name exactly", len(alike), name)
+	return "", fmt.Errorf("%d workspaces are called %q, but for case and spaces; write the name as it is", len(alike), name)
 }

@@ -356,7 +356,8 @@ func transfer(tx *store.Tx, key apikey.Key, ownerID string) (apikey.Key, error) 
 	return key, nil
 }
 
-// changeKey locks a key, lets change make another of it, and stores that if it differs.
+// changeKey locks a key, lets change make another of it, and stores that if it differs. It returns ErrEntrust when the plaintext
+// would do more again than the actor may: a key of an owner that leaked is not an admin's to enable.
 func (r *Keyring) changeKey(ctx context.Context, actor account.Actor, action account.Action, id string,
 	change func(*store.Tx, apikey.Key) (apikey.Key, error)) (apikey.Key, error) {
 	id, err := canonical(id)
@@ -372,12 +373,23 @@ func (r *Keyring) changeKey(ctx context.Context, actor account.Actor, action acc
 		if after, err = change(tx, before); err != nil || reflect.DeepEqual(before, after) {
 			return nil, err
 		}
+		if reachesFurther(before, after) && !actor.MayEntrust(before.Scopes, account.Role(before.RoleLimit)) {
+			return nil, ErrEntrust
+		}
 		if after, err = tx.UpdateKey(after); err != nil {
 			return nil, err
 		}
 		return []audit.Change{audit.KeyChange(&before, &after)}, nil
 	})
 	return after, err
+}
+
+// reachesFurther says whether a change lets a plaintext do what it could not before, or for longer.
+func reachesFurther(before, after apikey.Key) bool {
+	if after.ProfileID != "" { // another profile confines as well
+		before.ProfileID = after.ProfileID
+	}
+	return after.Stored == apikey.Enabled && before.Stored != apikey.Enabled || after.ExpiresAt.After(before.ExpiresAt) || !after.Within(before)
 }
 
 // actions names the simple changes of status for the audit log.
@@ -390,7 +402,7 @@ var actions = map[apikey.Change]account.Action{
 // towards is the change that makes a key enabled or disabled.
 var towards = map[apikey.Status]apikey.Change{apikey.Enabled: apikey.Enable, apikey.Disabled: apikey.Disable}
 
-// ChangeStatus disables, enables or revokes a key; apikey.ErrState when its status does not allow that.
+// ChangeStatus disables, enables or revokes a key; apikey.ErrState when its status does not allow that, ErrEntrust, ErrHandOut.
 func (r *Keyring) ChangeStatus(ctx context.Context, actor account.Actor, change apikey.Change, id string) (apikey.Key, error) {
 	return r.changeKey(ctx, actor, actions[change], id, func(tx *store.Tx, key apikey.Key) (apikey.Key, error) {
 		if !key.StatusAt(tx.Now()).Allows(change) {
