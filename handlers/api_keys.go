@@ -122,7 +122,7 @@ func idempotencyKey(c echo.Context) (string, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	switch _, signature := withoutKeys(values[0]); {
+	switch _, signature := keyring.WithoutKeys(values[0]); {
 	case signature != "": // it would be stored
 		return "", input.Problems{"Idempotency-Key": "This is a whole API key. Draw a random name for the request instead."}
 	case len(values) == 1 && values[0] != "" && plain(values[0]) && utf8.RuneCountInString(values[0]) <= 255:
@@ -232,7 +232,7 @@ func readSearch(c echo.Context) (string, error) {
 // searched is what somebody looks for, for pages and programs alike. A key that is written as it is displayed is looked for
 // by its prefix or signature, and a text that holds a whole key by that key's signature.
 func searched(text string) string {
-	if _, signature := withoutKeys(text); signature != "" {
+	if _, signature := keyring.WithoutKeys(text); signature != "" {
 		return signature
 	}
 	return apikey.Unmask(input.Search(text))

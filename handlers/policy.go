@@ -121,7 +121,7 @@ func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
 // visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear, and
 // holds no key and nothing that turns or hides the text beside it: it is stored and shown.
 func visitor(c echo.Context) keyring.Visitor {
-	said, _ := withoutKeys(c.Request().UserAgent()) // before characters go that may hide one
+	said, _ := keyring.WithoutKeys(c.Request().UserAgent()) // before characters go that may hide one
 	agent := strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Cc, unicode.Cf) {
 			return -1
@@ -160,11 +160,11 @@ func asTyped(request *http.Request) string {
 		typed.Del("nonce")
 	}
 	for name, values := range typed {
-		if _, signature := withoutKeys(name); signature != "" || strings.HasSuffix(strings.ToLower(name), "password") {
+		if _, signature := keyring.WithoutKeys(name); signature != "" || strings.HasSuffix(strings.ToLower(name), "password") {
 			typed.Del(name)
 		}
 		for i := range values {
-			values[i], _ = withoutKeys(values[i])
+			values[i], _ = keyring.WithoutKeys(values[i])
 		}
 	}
 	path, _ := withoutKeysInPath(request.URL.Path)
@@ -216,7 +216,7 @@ func (e *crossOriginError) sentence() string {
 func (h *handler) crossOrigin(c echo.Context) error {
 	request := c.Request()
 	clipped := func(text string) string {
-		text, _ = withoutKeys(text)
+		text, _ = keyring.WithoutKeys(text)
 		return strings.ToValidUTF8(text[:min(len(text), 200)], "")
 	}
 	e := &crossOriginError{clipped(request.Header.Get("Origin")), h.baseURL.String()}

@@ -365,7 +365,7 @@ func TestNoAddressKeepsAWholeKey(t *testing.T) {
 		} {
 			for who, c := range map[string]*browser{"an owner": owner, "nobody": nobody} {
 				got := c.get(address)
-				if _, left := withoutKeys(got.location); got.status != http.StatusSeeOther || left != "" || strings.Contains(got.location, secret[at+1:at+33]) {
+				if _, left := keyring.WithoutKeys(got.location); got.status != http.StatusSeeOther || left != "" || strings.Contains(got.location, secret[at+1:at+33]) {
 					t.Errorf("%s asks for %s %s: %d %q", who, name, where, got.status, got.location)
 				} else if again := c.get(got.location); again.status == http.StatusSeeOther && again.location == got.location {
 					t.Errorf("%s %s leads in a circle: %q", name, where, got.location)
@@ -438,7 +438,7 @@ func TestNothingStoredOrLoggedOfARequestHoldsAKey(t *testing.T) {
 		c := s.client("Authorization", "Bearer "+secret, "User-Agent", "tool/1 "+spelling, "Referer", "https://x.example/?k="+spelling, "X-Request-Id", spelling)
 		made := c.call(post, "/v1/api-keys", object{"name": "made", "scopes": []string{"read:chat"}}).expect(t, name, 201, "")
 		events := s.with(secret).call(get, "/v1/audit-events?limit=1&subjectId="+made.text("id"), nil).expect(t, "events", 200, "")
-		_, left := withoutKeys(strings.ReplaceAll(events.body, `"`, ""))
+		_, left := keyring.WithoutKeys(strings.ReplaceAll(events.body, `"`, ""))
 		if left != "" || strings.Contains(events.body, hidden) || !strings.Contains(events.body, "tool/1") {
 			t.Errorf("%s: the event says %s", name, events.body)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
+	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/static"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -125,7 +126,7 @@ func localPath(text, fallback string) string {
 		strings.ContainsAny(text, "\\\r\n\t") || !plain(text) {
 		return fallback
 	}
-	if _, signature := withoutKeys(text); signature != "" {
+	if _, signature := keyring.WithoutKeys(text); signature != "" {
 		return fallback // it would stand in an address
 	}
 	return text

@@ -41,7 +41,7 @@ func (r *Keyring) StartEmailChange(ctx context.Context, actor account.Actor, id 
 	if err != nil {
 		return EmailChange{}, JoinToken{}, err
 	}
-	email, err := input.Email(draft.Email)
+	email, err := readEmail(draft.Email)
 	if err != nil {
 		return EmailChange{}, JoinToken{}, input.Problems{"email": err.Error()}
 	}
@@ -214,7 +214,7 @@ func (r *Keyring) SetEmail(ctx context.Context, email, next string) (account.Per
 	problems := input.Problems{}
 	email, err := input.Email(email)
 	problems.Add("email", err)
-	next, err = input.Email(next)
+	next, err = readEmail(next)
 	problems.Add("new", err)
 	if err == nil && next == email {
 		problems["new"] = "This is the address that the account has."

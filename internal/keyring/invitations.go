@@ -61,7 +61,7 @@ func (r *Keyring) Invite(ctx context.Context, actor account.Actor, draft Invitat
 	var asked Invitation
 	problems := input.Problems{}
 	var err error
-	asked.Email, err = input.Email(draft.Email)
+	asked.Email, err = readEmail(draft.Email)
 	problems.Add("email", err)
 	asked.Role, err = ReadRole(draft.Role)
 	problems.Add("role", err)

@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -218,14 +219,24 @@ func (d KeyDraft) readScopes(actor account.Actor, catalogue Catalogue) ([]string
 	return apikey.CheckScopes(wanted, catalogue.ScopeNames())
 }
 
-// readLine reads one line of text that is kept and that others read. It refuses a whole API key in it, also one in other forms of its
-// characters or with white space between them.
+// readLine reads one line of text that is kept and that others read. It refuses a whole API key in it, in every form that
+// WithoutKeys finds.
 func readLine(text string) (string, error) {
 	line, err := input.Line(text)
-	if err == nil && (apikey.SignatureIn(line) != "" || apikey.SignatureIn(input.Folded(line)) != "") {
-		err = input.Sentence("This is a whole API key, and others can read this text. Take it out.")
+	return line, cmp.Or(err, refuseKeys(line))
+}
+
+// readEmail reads an e-mail address that is kept, as readLine does a text.
+func readEmail(text string) (string, error) {
+	email, err := input.Email(text)
+	return email, cmp.Or(err, refuseKeys(email))
+}
+
+func refuseKeys(text string) error {
+	if _, signature := WithoutKeys(text); signature != "" {
+		return input.Sentence("This is a whole API key, and others can read this text. Take it out.")
 	}
-	return line, err
+	return nil
 }
 
 func readName(text string) (string, error) {

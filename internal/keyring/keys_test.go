@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
@@ -551,7 +552,9 @@ func TestWholeKeyIsNoText(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{p.Reveal(), "Bearer " + p.Reveal(), p.Prefix() + ":" + p.RevealPass(), "old " + p.Reveal() + " key",
-		strings.ReplaceAll(p.Reveal(), "_", "\uff3f"), strings.Replace(p.Reveal(), "_", " _", 1), "key " + strings.Replace(p.Reveal(), "l", "l\u0301", 1)} {
+		strings.ReplaceAll(p.Reveal(), "_", "\uff3f"), strings.Replace(p.Reveal(), "_", " _", 1), "key " + strings.Replace(p.Reveal(), "l", "l\u0301", 1),
+		strings.ReplaceAll(p.Reveal(), "_", "%5F"), strings.ReplaceAll(p.Reveal(), "_", "%255f"), strings.ReplaceAll(p.Reveal(), "_", `\_`), strings.ReplaceAll(p.Reveal(), "_", "&#95;"),
+		strings.ReplaceAll(p.Reveal(), "_", "&lowbar;"), strings.ReplaceAll(p.Reveal(), "_", `\u005f`), "Basic " + base64.StdEncoding.EncodeToString([]byte(p.Prefix()+":"+p.RevealPass()))} {
 		for what, err := range map[string]error{
 			"name of a member":         h.RenameSelf(t.Context(), h.org.Owner, name),
 			"name of a workspace":      errorOf(h.CreateWorkspace(t.Context(), h.org.Owner, name)),
@@ -568,6 +571,9 @@ func TestWholeKeyIsNoText(t *testing.T) {
 		if _, err := h.EditKey(t.Context(), h.org.Owner, key.ID, keyring.KeyEdit{Name: &name}); input.ProblemsIn(err)["name"] == "" {
 			t.Errorf("a key became a name by an edit: %v", err)
 		}
+	}
+	if _, _, err := h.Invite(t.Context(), h.org.Owner, keyring.InvitationDraft{Email: p.Reveal() + "@example.com", Role: "member"}); input.ProblemsIn(err)["email"] == "" {
+		t.Errorf("a key became an address: %v", err)
 	}
 	if _, _, err := h.IssueKey(t.Context(), h.org.Owner, draft(p.Prefix())); err != nil {
 		t.Errorf("what may be seen of a key may be a name: %v", err)

@@ -57,7 +57,7 @@ func (r *Keyring) SetUp(ctx context.Context, from Visitor, token string, draft S
 	problems.Add("organisation", err)
 	owner.Name, err = readLabel(draft.Name, "Enter your name.")
 	problems.Add("name", err)
-	owner.Email, err = input.Email(draft.Email)
+	owner.Email, err = readEmail(draft.Email)
 	problems.Add("email", err)
 	problems.Add("password", checkPassword(draft.Password, owner.Email, organisation, owner.Name))
 	if err := problems.Err(); err != nil {
@@ -137,7 +137,7 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 		person.Name, err = readLabel(draft.Name, "Enter a name.")
 		problems.Add("name", err)
 	}
-	person.Email, err = input.Email(draft.Email)
+	person.Email, err = readEmail(draft.Email)
 	problems.Add("email", err)
 	person.Role, err = ReadRole(draft.Role)
 	problems.Add("role", err)
