@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/moonlatch/moonlatch/internal/account"
+	"github.com/moonlatch/moonlatch/internal/audit"
 	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/internal/verify"
 	"github.com/moonlatch/moonlatch/views"
@@ -165,7 +166,7 @@ func (h *handler) caller(c echo.Context) (account.Actor, error) {
 	case err != nil:
 		return account.Actor{}, err
 	case shown.key != "":
-		key, err := h.goodKey(ctx, shown.key, question(c))
+		key, err := h.ownKey(ctx, c, shown.key)
 		if err != nil {
 			return account.Actor{}, err
 		}
@@ -188,7 +189,7 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 	case err != nil:
 		return account.Actor{}, err
 	case shown.key != "":
-		key, err := h.goodKey(unhurried(c), shown.key, question(c))
+		key, err := h.ownKey(unhurried(c), c, shown.key)
 		if err != nil {
 			return account.Actor{}, err
 		}
@@ -208,6 +209,17 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 // unhurried is for questions about keys that gateways ask. The store bounds them; and to stop one because its caller
 // has hung up would take longer than its answer, and a connection with it.
 func unhurried(c echo.Context) context.Context { return context.WithoutCancel(c.Request().Context()) }
+
+// ownKey is goodKey for the key of a caller. One that was refused for its address is a security event of its organisation.
+func (h *handler) ownKey(ctx context.Context, c echo.Context, plaintext string) (*verify.Key, error) {
+	key, err := h.goodKey(ctx, plaintext, question(c))
+	var refused *refusal
+	if errors.As(err, &refused) && refused.status == http.StatusForbidden && key != nil {
+		h.keyring.RecordSecurityEvent(audit.SecurityEvent{OrgID: key.OrgID, Kind: audit.PermissionRefused, MemberID: key.OwnerID, KeyID: key.ID,
+			Address: c.RealIP(), Detail: string(h.routes[c.Request().Method+" "+c.Path()].policy.action)})
+	}
+	return key, err
+}
 
 func (h *handler) goodKey(ctx context.Context, plaintext string, q verify.Question) (*verify.Key, error) {
 	verdict, err := h.verifier.Verify(ctx, plaintext, q)
@@ -240,6 +252,9 @@ func (h *handler) enforceProgram(c echo.Context, action account.Action, next ech
 	}
 	if !found { // a question about a key never waits
 		return next(c)
+	}
+	if r := c.Request(); r.Method == http.MethodDelete && r.ContentLength != 0 { // what it says would be passed over
+		return refuse(http.StatusBadRequest, "A DELETE takes no body. Send what it needs in the query.")
 	}
 	return h.inTurn(c, next)
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/audit"
+	"github.com/moonlatch/moonlatch/internal/keyring"
 	"github.com/moonlatch/moonlatch/store/storetest"
 	"github.com/moonlatch/moonlatch/views"
 )
@@ -56,6 +57,10 @@ func TestEachRefusalIsRecordedOnce(t *testing.T) {
 	member, support := s.as(s.org.Member), s.token(s.org.Support)
 	acting, secret := s.key(s.org.Admin, "read:chat")
 	key := s.issue("Deployment")
+	confined, elsewhere := s.key(s.org.Owner, "read:api-keys", "verify:api-keys")
+	if _, err := s.keyring.EditKey(t.Context(), s.org.Owner, confined.ID, keyring.KeyEdit{IPAllowlist: &[]string{"203.0.113.9"}}); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		what   string
 		do     func() int
@@ -72,6 +77,8 @@ func TestEachRefusalIsRecordedOnce(t *testing.T) {
 		{"more than the caller holds", func() int {
 			return s.with(s.token(s.org.Admin)).call(post, "/v1/api-keys", object{"name": "x", "scopes": []string{"*"}}).status
 		}, audit.PermissionRefused, s.org.Admin.MemberID, "", "key.granted_all"},
+		{"a key from an address that it may not be used from", func() int { return s.with(elsewhere).call(get, "/v1/api-keys", nil).status }, audit.PermissionRefused, s.org.Owner.MemberID, confined.ID, "key.read"},
+		{"a gateway's key from there", func() int { return s.with(elsewhere).call(post, verifyPath, object{"key": "x"}).status }, audit.PermissionRefused, s.org.Owner.MemberID, confined.ID, "key.verified"},
 		{"another site's form", func() int {
 			return member.send(http.MethodPost, "/account/name", url.Values{"name": {"x"}}, map[string]string{"Sec-Fetch-Site": "cross-site"}).status
 		}, audit.OriginRefused, s.org.Member.MemberID, "", ""},
