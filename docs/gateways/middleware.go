@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -25,13 +26,39 @@ type Moonlatch struct {
 	Client *http.Client // with a Timeout of 4 s: Moonlatch answers within 3 s, whatever happens to its database
 }
 
-// Key is what Moonlatch knows about the key of a request.
+// Key is what Moonlatch answers about the key of a request: VerifiedKey in its API.
 type Key struct {
-	ID          string   `json:"id"`
-	OwnerID     string   `json:"ownerId"`
-	OrgID       string   `json:"orgId"`
-	Environment string   `json:"environment"`
-	Scopes      []string `json:"scopes"`
+	ID          string       `json:"id"`
+	Name        string       `json:"name"`
+	OwnerID     string       `json:"ownerId"`
+	OwnerActive bool         `json:"ownerActive"` // false when the owner is suspended or removed
+	OrgID       string       `json:"orgId"`
+	WorkspaceID string       `json:"workspaceId"` // the only workspace that it may be used for; "" for any
+	ProcessID   string       `json:"processId"`   // the only process that it may be used for; "" for any
+	Environment string       `json:"environment"`
+	Scopes      []string     `json:"scopes"`
+	BiasProfile *BiasProfile `json:"biasProfile"` // nil when it carries none
+	Status      string       `json:"status"`
+	ExpiresAt   time.Time    `json:"expiresAt"`
+	GraceEndsAt *time.Time   `json:"graceEndsAt"` // nil unless it is rotated
+	EndsAt      time.Time    `json:"endsAt"`      // the first of its expiry, the end of its grace period and its revocation
+}
+
+// BiasProfile holds the thresholds that the API applies to what it answers, from 0 to 100.
+type BiasProfile struct {
+	ID               string         `json:"id"`
+	Name             string         `json:"name"`
+	Description      string         `json:"description"`
+	DefaultThreshold int            `json:"defaultThreshold"` // of whatever has no category
+	Categories       []BiasCategory `json:"categories"`
+}
+
+// BiasCategory is the threshold of one kind of bias.
+type BiasCategory struct {
+	Name      string `json:"name"`
+	Enabled   bool   `json:"enabled"`
+	Threshold int    `json:"threshold"`
+	Action    string `json:"action"` // flag or block
 }
 
 type keyOfRequest struct{}
@@ -39,15 +66,24 @@ type keyOfRequest struct{}
 // KeyOf is the key that a request came with. It is only there behind Require.
 func KeyOf(ctx context.Context) Key { return ctx.Value(keyOfRequest{}).(Key) }
 
-// Require lets requests through whose key is good and holds every scope. Whatever goes wrong is a refusal.
+// Require lets requests through whose key is good and holds every scope. Whatever goes wrong is a refusal. next does not see
+// the key itself, in X-Api-Key or Authorization, nor any X-Key-… header of the client, with underscores or not. It sees an
+// Authorization that holds no API key where the key came in X-Api-Key: that is for callers of your own.
 func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 	client := *m.Client
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // keys go to no other place
 	m.Client = &client
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		shown := credential(r)
-		if shown == "" {
+		shown, others, err := credential(r.Header)
+		switch {
+		case err != nil:
+			challenge(w, `Bearer realm="api", error="invalid_request"`)
+			return
+		case shown == "":
 			challenge(w, `Bearer realm="api"`)
+			return
+		case len(shown) > maxKey:
+			challenge(w, `Bearer realm="api", error="invalid_token"`)
 			return
 		}
 		code, key, err := m.verify(r.Context(), shown, addressOf(r), scopes)
@@ -57,7 +93,13 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 			w.Header().Set("Retry-After", "1")
 			http.Error(w, "API keys cannot be checked right now.", http.StatusServiceUnavailable)
 		case code == "valid":
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), keyOfRequest{}, *key)))
+			r = withoutKeyHeaders(r.WithContext(context.WithValue(r.Context(), keyOfRequest{}, *key)))
+			r.Header.Del("X-Api-Key")
+			r.Header.Del("Authorization")
+			if others != "" {
+				r.Header.Set("Authorization", others)
+			}
+			next.ServeHTTP(w, r)
 		case slices.Contains([]string{"insufficient_scope", "ip_not_allowed"}, code):
 			http.Error(w, "This API key may not do that: "+code, http.StatusForbidden)
 		default:
@@ -66,20 +108,36 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 	})
 }
 
+// withoutKeyHeaders copies a request without X-Key-… in any spelling that a program behind may read as that. What a gateway
+// says of a key in these headers, a client can't say here.
+func withoutKeyHeaders(r *http.Request) *http.Request {
+	out := *r
+	out.Header = r.Header.Clone()
+	for name := range out.Header {
+		if strings.HasPrefix(strings.ToLower(notAlphanumeric.ReplaceAllString(name, "-")), "x-key-") {
+			delete(out.Header, name)
+		}
+	}
+	return &out
+}
+
+var notAlphanumeric = regexp.MustCompile(`[^A-Za-z0-9]`)
+
 func challenge(w http.ResponseWriter, with string) {
 	w.Header().Set("WWW-Authenticate", with)
 	http.Error(w, "Send a valid API key.", http.StatusUnauthorized)
 }
 
 // RejectAmbiguousPaths answers 400 to a path that programs read differently, so that no handler behind it, and no program that
-// it passes the request on to, takes it for another path than the one that was judged. Put it around the whole ServeMux.
+// it passes the request on to, takes it for another path than the one that was judged. It also removes the client's X-Key-…
+// headers, on open paths too. Put it around the whole ServeMux.
 func RejectAmbiguousPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !unambiguous(r.URL.EscapedPath()) {
 			http.Error(w, "Write the path without empty or dot segments and needless codes.", http.StatusBadRequest)
 			return
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, withoutKeyHeaders(r))
 	})
 }
 
@@ -124,17 +182,53 @@ func AllowOrigins(next http.Handler, origins ...string) http.Handler {
 	})
 }
 
-// credential is the key that a request shows: Bearer, X-Api-Key, or Basic with its user and pass.
-func credential(r *http.Request) string {
-	if key := r.Header.Get("X-Api-Key"); key != "" {
-		return key
+// maxKey is longer than any key, in bytes. Moonlatch is not asked about what is longer.
+const maxKey = 1 << 10
+
+var errCredential = errors.New("several credentials, or one that can't be read")
+
+// credential returns the key that a request shows, as Moonlatch itself reads it: Bearer, Basic with its user and pass, or
+// X-Api-Key. A blank header is none, and several are an error. others is an Authorization beside X-Api-Key that holds no key.
+func credential(header http.Header) (key, others string, err error) {
+	var keys, authorizations []string
+	for _, value := range header["X-Api-Key"] {
+		if value = strings.TrimSpace(value); value != "" {
+			keys = append(keys, value)
+		}
 	}
-	if user, pass, ok := r.BasicAuth(); ok {
-		return user + "_" + pass
+	for _, value := range header["Authorization"] {
+		if value = strings.TrimSpace(value); value != "" && !strings.EqualFold(value, "Bearer") && !strings.EqualFold(value, "Basic") {
+			authorizations = append(authorizations, value)
+		}
 	}
-	scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	switch {
+	case len(keys) == 1 && len(authorizations) == 1:
+		if strings.HasPrefix(authorized(authorizations[0]), "pk_") { // as every key begins
+			return "", "", errCredential
+		}
+		return keys[0], authorizations[0], nil
+	case len(keys)+len(authorizations) > 1:
+		return "", "", errCredential
+	case len(keys) == 1:
+		return keys[0], "", nil
+	case len(authorizations) == 1:
+		if key = authorized(authorizations[0]); key == "" {
+			return "", "", errCredential
+		}
+	}
+	return key, "", nil
+}
+
+// authorized returns the key that an Authorization holds, or "" where it can't be read.
+func authorized(authorization string) string {
+	scheme, value, _ := strings.Cut(authorization, " ")
+	value = strings.TrimSpace(value)
 	if strings.EqualFold(scheme, "Bearer") {
-		return strings.TrimSpace(key)
+		return value
+	}
+	basic := http.Request{Header: http.Header{"Authorization": {scheme + " " + value}}}
+	if user, pass, ok := basic.BasicAuth(); ok && !strings.Contains(pass, "_") {
+		return user + "_" + pass
 	}
 	return ""
 }

@@ -46,7 +46,7 @@ func TestOnlyGoodKeysPass(t *testing.T) {
 				t.Skipf("%s is not installed; make test-gateways installs it", g.program)
 			}
 			address, http2 := g.run(t, program, s)
-			s.walkHostile(t, address, http2)
+			s.walkHostile(t, g.program, address, http2)
 			s.walk(t, address)
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -123,7 +124,7 @@ func (s *site) refusesHostile(t *testing.T, address, http2 string, all apikey.Pl
 
 // walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing. The second address takes HTTP/2
 // without TLS.
-func (s *site) walkHostile(t *testing.T, gateway, http2 string) {
+func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 	key, all := s.issue(s.placed(t, gateway, "read:chat", "read:config", "write:config"))
 	_, chat := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
 
@@ -183,12 +184,11 @@ func (s *site) walkHostile(t *testing.T, gateway, http2 string) {
 		}
 	})
 
-	t.Run("headers that name another path, host or client are dropped", func(t *testing.T) {
+	t.Run("headers that name another client, scheme, host or path are dropped", func(t *testing.T) {
 		for _, path := range []string{"/chat", "/status"} {
 			header := bearer(all)
-			for _, name := range []string{"X-Original-Url", "X-Original-Uri", "X-Rewrite-Url", "X-Forwarded-Prefix", "X-Forwarded-Uri", "X-Forwarded-Host",
-				"X-Forwarded-Port", "X-Forwarded-For", "X-Forwarded-Method", "X-Forwarded-Server", "X-Original-Host", "X-Real-Ip", "Forwarded", "Proxy", "X_Forwarded_For", "X_Real_Ip"} {
-				header = append(header, name, "/forged")
+			for _, name := range append(droppedHeaders(t), "Proxy", "X_Forwarded_For", "X_Real_Ip", "True_Client_Ip") {
+				header = append(header, name, "/forged", strings.ToLower(name), "/forged")
 			}
 			s.api.take()
 			from(t, "127.0.0.1", gateway).get(path, header...).expect(t, path, http.StatusOK)
@@ -198,6 +198,49 @@ func (s *site) walkHostile(t *testing.T, gateway, http2 string) {
 				}
 			}
 		}
+	})
+
+	t.Run("much header keeps no good key from its answer", func(t *testing.T) {
+		c := from(t, "127.0.0.1", gateway)
+		long := strings.Repeat("x", 6000)
+		header := append(bearer(chat), "Cookie", long, "Referer", "https://app.example.com/"+long, "User-Agent", long, "Accept-Language", long)
+		c.get("/chat", header...).expect(t, "24 KB in headers that browsers send", http.StatusOK)
+		asked := s.ear.take()
+		if got := asked[len(asked)-1].header; got.Get("Cookie") != "" || got.Get("Referer") != "" || got.Get("X-Forwarded-Uri") != "" || got.Get("X-Forwarded-Host") != "" {
+			t.Errorf("Moonlatch was sent %.200v", got)
+		}
+		s.ear.status.Store(http.StatusRequestHeaderFieldsTooLarge)
+		got := c.get("/chat", bearer(chat)...).expect(t, "Moonlatch says 431", http.StatusRequestHeaderFieldsTooLarge)
+		s.ear.status.Store(0)
+		if got.header.Get("Retry-After") != "" {
+			t.Errorf("%v", got.header)
+		}
+		for _, lines := range []int{30, 300} {
+			header := bearer(chat)
+			for n := range lines {
+				header = append(header, fmt.Sprintf("X-Odd-%d", n), long[:1000])
+			}
+			s.api.take()
+			got := c.get("/chat", header...)
+			switch api := s.api.take(); {
+			case got.status == http.StatusOK && len(api) == 1: // the gateway sent Moonlatch less
+			case slices.Contains([]int{http.StatusRequestHeaderFieldsTooLarge, http.StatusBadRequest}, got.status) && len(api) == 0: // Moonlatch's limit, or the gateway's own
+			default:
+				t.Errorf("%d headers of 1,000 bytes: %d %s, and the API got %d requests", lines, got.status, got.body, len(api))
+			}
+		}
+	})
+
+	t.Run("of several credentials none counts, and a blank one is none", func(t *testing.T) {
+		c := from(t, "127.0.0.1", gateway)
+		_, other := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+		c.get("/chat", append(bearer(chat), "X-Api-Key", other.Reveal())...).expect(t, "both headers", http.StatusUnauthorized)
+		c.get("/chat", append(bearer(chat), "X-Api-Key", "")...).expect(t, "a blank X-Api-Key", http.StatusOK)
+		if program == "nginx" { // before 1.23 takes the first of several lines, and later ones join them
+			return
+		}
+		c.get("/chat", "X-Api-Key", chat.Reveal(), "X-Api-Key", other.Reveal()).expect(t, "two of X-Api-Key", http.StatusUnauthorized)
+		c.get("/chat", "X-Api-Key", "", "X-Api-Key", chat.Reveal()).expect(t, "a blank line before the key's", http.StatusOK)
 	})
 
 	t.Run("one request is one request", func(t *testing.T) {
@@ -313,6 +356,21 @@ func answersPreflights(t *testing.T, address string, chat apikey.Plaintext) {
 			}
 		}
 	}
+}
+
+// droppedHeaders returns those that docs/gateways.md lists.
+func droppedHeaders(t *testing.T) []string {
+	t.Helper()
+	page, err := os.ReadFile(guide)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n### Headers to drop\n")
+	listed := strings.Fields(quoted(t, section, "\n```text\n", "\n```\n"))
+	if len(listed) < 50 {
+		t.Fatalf("the page lists %v", listed)
+	}
+	return listed
 }
 
 // placed is a draft of a key that has a workspace, a process and a bias profile, all with one name.

@@ -6,10 +6,15 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.yaml.in/yaml/v3"
 
 	example "github.com/moonlatch/moonlatch/docs/gateways"
 	"github.com/moonlatch/moonlatch/internal/apikey"
@@ -65,6 +70,152 @@ func (s *site) walkMiddlewareHostile(t *testing.T) {
 		}
 	}
 	answersPreflights(t, address, chat)
+
+	for _, path := range []string{"/chat", "/status"} {
+		header := bearer(chat)
+		for _, name := range names {
+			under := strings.ReplaceAll(name, "-", "_")
+			for _, spelt := range []string{name, strings.ToLower(name), under, strings.ToLower(under), strings.Replace(name, "-Key-", "-Key_", 1), strings.ReplaceAll(name, "-", ".")} {
+				header = append(header, spelt, "forged")
+			}
+		}
+		from(t, "127.0.0.1", address).get(path, header...).expect(t, path, http.StatusOK)
+		got := s.api.take()[0].header
+		for name, values := range got {
+			if slices.Contains(values, "forged") {
+				t.Errorf("%s: the API believes %s", path, name)
+			}
+		}
+		if path == "/chat" && got.Get("Authorization") != "" {
+			t.Error("the key itself went on to the API")
+		}
+	}
+}
+
+// showsTheWholeKey holds what KeyOf returns to all that the API answers.
+func (s *site) showsTheWholeKey(t *testing.T, moonlatch example.Moonlatch) {
+	t.Helper()
+	var api struct {
+		Components struct {
+			Schemas map[string]struct{ Required []string }
+		}
+	}
+	text, err := os.ReadFile("../../handlers/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &api); err != nil {
+		t.Fatal(err)
+	}
+	for schema, of := range map[string]reflect.Type{
+		"VerifiedKey": reflect.TypeFor[example.Key](), "BiasProfile": reflect.TypeFor[example.BiasProfile](), "BiasCategory": reflect.TypeFor[example.BiasCategory](),
+	} {
+		var has []string
+		for i := range of.NumField() {
+			has = append(has, of.Field(i).Tag.Get("json"))
+		}
+		if want := api.Components.Schemas[schema].Required; len(want) == 0 || !slices.Equal(slices.Sorted(slices.Values(has)), slices.Sorted(slices.Values(want))) {
+			t.Errorf("%s has %v, want %v", of, has, want)
+		}
+	}
+
+	key, confined := s.issue(s.placed(t, "middleware", "read:chat"))
+	var got example.Key
+	see := moonlatch.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = example.KeyOf(r.Context()) }), "read:chat")
+	r := httptest.NewRequest(http.MethodGet, "/chat", nil)
+	r.Header.Set("Authorization", "Bearer "+confined.Reveal())
+	see.ServeHTTP(httptest.NewRecorder(), r)
+	if got.ID != key.ID || got.Name != key.Name || got.OwnerID != s.org.Owner.MemberID || !got.OwnerActive || got.OrgID != s.org.ID || got.WorkspaceID != key.WorkspaceID ||
+		got.ProcessID != key.ProcessID || got.Environment != string(key.Environment) || got.Status != "active" || !got.EndsAt.Equal(key.ExpiresAt) || !got.ExpiresAt.Equal(key.ExpiresAt) || got.GraceEndsAt != nil {
+		t.Errorf("the handler sees %+v, want %+v", got, key)
+	}
+	if got.BiasProfile == nil || got.BiasProfile.ID != key.ProfileID || got.BiasProfile.DefaultThreshold != 50 || len(got.BiasProfile.Categories) != 1 || got.BiasProfile.Categories[0].Name != "Gender" {
+		t.Errorf("the handler sees the bias profile %+v", got.BiasProfile)
+	}
+}
+
+// readsCredentialsAsMoonlatchDoes sends the same headers to the middleware and to Moonlatch, which must answer alike, and holds
+// what the handler then sees of the credential to what it may.
+func (s *site) readsCredentialsAsMoonlatchDoes(t *testing.T, moonlatch example.Moonlatch) {
+	t.Helper()
+	_, one := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+	_, two := s.issue(keyring.KeyDraft{Scopes: []string{"read:chat"}})
+	basic := func(user, pass string) string {
+		r := &http.Request{Header: http.Header{}}
+		r.SetBasicAuth(user, pass)
+		return r.Header.Get("Authorization")
+	}
+	kind, rest, _ := strings.Cut(one.Prefix(), "_")
+	key, bearerOne := one.Reveal(), "Bearer "+one.Reveal()
+	for what, header := range map[string]http.Header{
+		"nothing":                              {},
+		"a blank X-Api-Key":                    {"X-Api-Key": {""}},
+		"a blank line before the key's":        {"X-Api-Key": {"", key}},
+		"a blank line after it":                {"X-Api-Key": {key, "  "}},
+		"two keys in X-Api-Key":                {"X-Api-Key": {key, two.Reveal()}},
+		"one key twice":                        {"X-Api-Key": {key, key}},
+		"two keys in two headers":              {"X-Api-Key": {key}, "Authorization": {"Bearer " + two.Reveal()}},
+		"a key as Basic beside another":        {"X-Api-Key": {key}, "Authorization": {basic(two.Prefix(), two.RevealPass())}},
+		"two keys in Authorization":            {"Authorization": {bearerOne, "Bearer " + two.Reveal()}},
+		"a blank Authorization before":         {"Authorization": {"", bearerOne}},
+		"Bearer without a key before":          {"Authorization": {"Bearer", bearerOne}},
+		"a blank Bearer beside X-Api-Key":      {"X-Api-Key": {key}, "Authorization": {"Bearer "}},
+		"a blank X-Api-Key and Bearer":         {"X-Api-Key": {" "}, "Authorization": {bearerOne}},
+		"Bearer in lower case, spaces":         {"Authorization": {"bearer   " + key + " "}},
+		"Basic":                                {"Authorization": {basic(one.Prefix(), one.RevealPass())}},
+		"Basic, cut elsewhere":                 {"Authorization": {basic(kind, rest+"_"+one.RevealPass())}},
+		"Basic that is no base64":              {"Authorization": {"Basic ?"}},
+		"another scheme":                       {"Authorization": {"Digest x"}},
+		"the API's own token beside X-Api-Key": {"X-Api-Key": {key}, "Authorization": {"Bearer eyJ.a.b"}},
+		"its own Digest beside X-Api-Key":      {"X-Api-Key": {key}, "Authorization": {"Digest x"}},
+		"its own Basic beside X-Api-Key":       {"X-Api-Key": {key}, "Authorization": {basic("ann", "secret")}},
+		"a long key":                           {"X-Api-Key": {strings.Repeat("x", 9_000)}},
+	} {
+		w, seen := s.through(t, moonlatch, header)
+		ask, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+"/v1/forward-auth?scope=read:chat", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ask.Header = header.Clone()
+		response, err := http.DefaultClient.Do(ask)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		if w.Code != response.StatusCode {
+			t.Errorf("%s: %d, and Moonlatch itself says %d", what, w.Code, response.StatusCode)
+		}
+		if w.Code != http.StatusOK {
+			continue
+		}
+		own := ""
+		if strings.Contains(what, "own") {
+			own = header.Get("Authorization")
+		}
+		if seen == nil || len(seen["X-Api-Key"]) > 0 || seen.Get("Authorization") != own {
+			t.Errorf("%s: the handler sees %v", what, seen)
+		}
+	}
+	for what, shown := range map[string]string{"70,000 bytes": strings.Repeat("x", 70_000), "a key and 70,000 bytes": key + strings.Repeat("<", 70_000), "500 KB": strings.Repeat("\"", 500_000)} {
+		for _, header := range []http.Header{{"X-Api-Key": {shown}}, {"Authorization": {"Bearer " + shown}}} {
+			if w, _ := s.through(t, moonlatch, header); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
+				t.Errorf("a key of %s: %d %v", what, w.Code, w.Header())
+			}
+		}
+	}
+}
+
+// through sends headers through the middleware, and returns its answer and the headers that the handler saw, nil where it saw none.
+func (s *site) through(t *testing.T, moonlatch example.Moonlatch, header http.Header) (w *httptest.ResponseRecorder, seen http.Header) {
+	t.Helper()
+	w = httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/chat", nil)
+	r.Header = header.Clone()
+	moonlatch.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { seen = r.Header }), "read:chat").ServeHTTP(w, r)
+	if !reflect.DeepEqual(r.Header, header) {
+		t.Errorf("the request outside has %v, want %v", r.Header, header)
+	}
+	return w, seen
 }
 
 // walkMiddleware holds the documented middleware to what the gateways are held to.
@@ -113,6 +264,9 @@ func (s *site) walkMiddleware(t *testing.T) {
 			}
 		}
 	}
+
+	s.showsTheWholeKey(t, moonlatch)
+	s.readsCredentialsAsMoonlatchDoes(t, moonlatch)
 
 	moonlatch.Key = "rubbish"
 	api.Handle("/misconfigured", moonlatch.Require(whose))
