@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -47,13 +46,9 @@ func (p *program) verifyAudit(ctx context.Context, c *cli.Command) error {
 
 // chosen returns the organisation that a command names, or all when it names none.
 func chosen(ctx context.Context, s *store.Store, ring *keyring.Keyring, c *cli.Command) ([]store.Organisation, error) {
-	name := c.String("organisation")
-	switch {
-	case !c.IsSet("organisation"):
+	if !c.IsSet("organisation") {
 		return s.Organisations(ctx)
-	case strings.TrimSpace(name) == "": // a variable without a value would mean all
-		return nil, misused("--organisation is empty: name an organisation, or leave the flag out for all")
 	}
-	org, err := ring.OrganisationCalled(ctx, name)
+	org, err := ring.OrganisationCalled(ctx, c.String("organisation"))
 	return []store.Organisation{org}, err
 }

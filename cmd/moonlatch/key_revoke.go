@@ -29,20 +29,19 @@ func (p *program) keyRevokeCommand() *cli.Command {
 }
 
 func (p *program) revokeKey(ctx context.Context, c *cli.Command) error {
-	given, empty := 0, false
+	given := 0
 	for _, name := range []string{"id", "prefix", "signature"} {
 		if c.IsSet(name) {
 			if apikey.SignatureIn(c.String(name)) != "" {
 				return misused("--%s was given a whole key, which is in the history of the shell now: give it to --key-stdin, and nothing was revoked yet", name)
 			}
 			given++
-			empty = empty || strings.TrimSpace(c.String(name)) == ""
 		}
 	}
 	if c.Bool("key-stdin") {
 		given++
 	}
-	if given != 1 || empty {
+	if given != 1 {
 		return misused("say which key with one of --key-stdin, --id, --prefix and --signature")
 	}
 	leaked := ""

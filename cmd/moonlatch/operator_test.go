@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,13 +82,15 @@ func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), `INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), id, 'support desk', now() FROM organisations`); err != nil {
 		t.Fatal(err)
 	}
-	moonlatch(t, env, "", issue...).expect(t, exitFailed, "2 workspaces are called \"support DESK\"")
-	moonlatch(t, env, "", append(issue, "--workspace", "support desk")...).expect(t, exitDone, "pk_live_")
+	moonlatch(t, env, "", issue...).expect(t, exitFailed, "2 workspaces have names like \"support DESK\"")
+	issue[slices.Index(issue, "support DESK")] = "support desk"
+	moonlatch(t, env, "", issue...).expect(t, exitDone, "pk_live_")
 	var held string
 	if err := db.QueryRowContext(t.Context(), `SELECT string_agg(w.name, ', ' ORDER BY k.created_at) FROM api_keys k JOIN workspaces w ON w.id = k.workspace_id`).Scan(&held); err != nil || held != "Support desk, support desk" {
 		t.Error(held, err)
 	}
-	moonlatch(t, env, "", append(issue, "--workspace", "nowhere")...).expect(t, exitFailed, "no workspace \"nowhere\"")
+	issue[slices.Index(issue, "support desk")] = "nowhere"
+	moonlatch(t, env, "", issue...).expect(t, exitFailed, "no workspace \"nowhere\"")
 }
 
 func open(t *testing.T, env []string) *store.Store {
@@ -105,8 +108,14 @@ func TestWhatAnOperatorTypesIsCheckedAsAnybodysInput(t *testing.T) {
 	createUser(t, env, "Acme", "ada@acme.test", "owner")
 	createUser(t, env, "Acme", "sam@acme.test", "support")
 	createUser(t, env, "Other", "eve@other.test", "owner", "--new-organisation")
-	key := func(more ...string) []string {
-		return append([]string{"key", "issue", "--organisation", "Acme", "--owner", "ada@acme.test", "--name", "CI", "--scope", "read:chat"}, more...)
+	key := func(flag, value string) []string {
+		args := []string{"key", "issue", flag, value}
+		for _, other := range [][2]string{{"--organisation", "Acme"}, {"--owner", "ada@acme.test"}, {"--name", "CI"}, {"--scope", "read:chat"}} {
+			if other[0] != flag {
+				args = append(args, other[:]...)
+			}
+		}
+		return args
 	}
 	user := func(email, role string) []string {
 		return []string{"user", "create", "--organisation", "Acme", "--email", email, "--role", role, "--password-stdin"}
@@ -125,8 +134,9 @@ func TestWhatAnOperatorTypesIsCheckedAsAnybodysInput(t *testing.T) {
 		{"a new organisation without an owner", password, []string{"user", "create", "--organisation", "New", "--email", "b@new.test", "--role", "admin", "--password-stdin", "--new-organisation"}, exitUsage, "--role: "},
 		{"a scope that there is not", "", key("--scope", "read:everything"), exitUsage, "--scope: "},
 		{"an environment that there is not", "", key("--environment", "staging"), exitUsage, "--environment: "},
+		{"a lifetime in seconds", "", key("--expires-in", "1s"), exitUsage, "--expires-in: Write a number of days, like 90d, or a date as year-month-day, like 2027-01-31."},
 		{"a lifetime past the policy", "", key("--expires-in", "400d"), exitUsage, "--expires-in: "},
-		{"an empty name", "", key("--name", ""), exitUsage, "--name: "},
+		{"an empty workspace", "", key("--workspace", ""), exitUsage, "--workspace is empty"},
 		{"an organisation that there is not", "", key("--organisation", "Nowhere"), exitFailed, "Nowhere"},
 		{"another organisation's member", "", key("--owner", "eve@other.test"), exitFailed, "eve@other.test"},
 		{"a member who may not own keys", "", key("--owner", "sam@acme.test"), exitFailed, "can't own keys"},
@@ -281,7 +291,7 @@ func TestOperatorRevokesALeakedKey(t *testing.T) {
 	}
 	moonlatch(t, env, "", "key", "revoke").expect(t, exitUsage, "say which key")
 	for _, flag := range []string{"--id", "--prefix", "--signature"} { // of a variable that is not set
-		moonlatch(t, env, "", "key", "revoke", flag, "").expect(t, exitUsage, "say which key")
+		moonlatch(t, env, "", "key", "revoke", flag, "").expect(t, exitUsage, flag+" is empty")
 	}
 	moonlatch(t, env, "", "key", "revoke", "--prefix", kept.Prefix()+"_••••"+issue("other").Signature()).expect(t, exitFailed, "no such key") // of two keys
 	moonlatch(t, env, "", "key", "revoke", "--prefix", kept.Reveal()).expect(t, exitUsage, "give it to --key-stdin")

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	case len(args) == 2 && args[1] == "--version":
 		args = []string{args[0], "version"}
 	}
-	err := p.commands().Run(ctx, args)
+	err := p.runCommand(ctx, args)
 	if err == nil {
 		return exitDone
 	}
@@ -62,6 +62,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// runCommand refuses --flag= itself: the library takes that for --flag where the flag is a switch.
+func (p *program) runCommand(ctx context.Context, args []string) error {
+	for _, arg := range args {
+		if flag, value, found := strings.Cut(arg, "="); found && strings.HasPrefix(flag, "-") && blank(value) {
+			return emptyFlag(flag)
+		}
+	}
+	return p.commands().Run(ctx, args)
 }
 
 // variable is the value of a variable in an environment, "" when it is not set.
@@ -96,7 +106,7 @@ func (p *program) commands() *cli.Command {
 		Writer:          p.stdout,
 		ErrWriter:       p.stderr,
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // run alone speaks and exits
-		ArgValidator:    noArguments,
+		ArgValidator:    checkArguments,
 		Commands: []*cli.Command{
 			p.serveCommand(), p.migrateCommand(), p.demoCommand(),
 			{Name: "user", Usage: "make and erase accounts, and set passwords and addresses", Commands: []*cli.Command{p.userCreateCommand(), p.userPasswordCommand(), p.userEmailCommand(), p.userEraseCommand()}},
@@ -127,15 +137,44 @@ func speakPlainly(c *cli.Command) {
 	}
 }
 
-// noArguments refuses what is no command and no flag. An argument is repeated only where it can't be a secret.
-func noArguments(_ context.Context, c *cli.Command) error {
+// checkArguments refuses what is no command and no flag, and what checkFlags refuses. An argument is repeated only where it
+// can't be a secret.
+func checkArguments(_ context.Context, c *cli.Command) error {
 	switch {
 	case !c.Args().Present():
-		return nil
+		return checkFlags(c)
 	case len(c.Commands) > 0:
 		return misused("there is no command %q; see %s --help", c.Args().First(), c.FullName())
 	}
 	return misused("%s takes flags and no other arguments; see %s --help", c.Name, c.FullName())
+}
+
+// checkFlags returns an error for a flag of the command that was given a blank value, or two values where it takes one.
+// A script's unset variable would otherwise count as a flag left out, and issue a key that is accepted from anywhere.
+func checkFlags(c *cli.Command) error {
+	for _, flag := range c.Flags {
+		name := flag.Names()[0]
+		if !flag.IsSet() {
+			continue
+		}
+		values, repeatable := c.Value(name).([]string)
+		if !repeatable {
+			values = []string{fmt.Sprint(c.Value(name))}
+			if times := c.Count(name); times > 1 {
+				return misused("--%s was given %d times and takes one value; see %s --help", name, times, c.FullName())
+			}
+		}
+		if slices.ContainsFunc(values, blank) {
+			return emptyFlag("--" + name)
+		}
+	}
+	return nil
+}
+
+func blank(text string) bool { return strings.TrimSpace(text) == "" }
+
+func emptyFlag(flag string) error {
+	return misused("%s is empty: give it a value, or leave the flag out", flag)
 }
 
 // configured reads the configuration before a command begins its work.

@@ -2,8 +2,11 @@ package main
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/urfave/cli/v3"
 )
 
 // nowhere is a database that no mistake in the arguments gets as far as.
@@ -30,6 +33,53 @@ func TestAMistakeInTheArgumentsIsOneLineAndExit2(t *testing.T) {
 		t.Run(args, func(t *testing.T) {
 			moonlatch(t, nowhere, "", strings.Fields(args)...).expect(t, exitUsage, says)
 		})
+	}
+}
+
+// TestNoFlagTakesABlankValueOrASecondOne tries every flag that the commands declare, beside those that its command requires.
+func TestNoFlagTakesABlankValueOrASecondOne(t *testing.T) {
+	tried := 0
+	var try func(path []string, c *cli.Command)
+	try = func(path []string, c *cli.Command) {
+		for _, sub := range c.Commands {
+			try(append(slices.Clone(path), sub.Name), sub)
+		}
+		given := func(flag cli.Flag) []string {
+			if _, isSwitch := flag.(*cli.BoolFlag); isSwitch {
+				return []string{"--" + flag.Names()[0]}
+			}
+			return []string{"--" + flag.Names()[0], "x"}
+		}
+		for _, flag := range c.Flags {
+			name := "--" + flag.Names()[0]
+			args := slices.Clone(path)
+			for _, other := range c.Flags {
+				if required, ok := other.(cli.RequiredFlag); ok && required.IsRequired() && other != flag {
+					args = append(args, given(other)...)
+				}
+			}
+			refused := func(says string, more ...string) {
+				t.Helper()
+				moonlatch(t, []string{"ADDR=wrong"}, "", slices.Concat(args, more)...).expect(t, exitUsage, says) // which ends what is not refused
+			}
+			tried++
+			refused(name+" is empty", name+"=")
+			if _, isSwitch := flag.(*cli.BoolFlag); !isSwitch {
+				refused(name+" is empty", name, "")
+				refused(name+" is empty", name, " \t")
+				refused(name+" is empty", name+"= ")
+			}
+			if _, repeatable := flag.(*cli.StringSliceFlag); repeatable {
+				refused(name+" is empty", name, "x", name, "")
+				refused(name+" is empty", name, "x, ")
+			} else {
+				refused(name+" was given 2 times", slices.Concat(given(flag), given(flag))...)
+			}
+		}
+	}
+	try(nil, (&program{}).commands())
+	if tried < 20 {
+		t.Errorf("%d flags were tried", tried)
 	}
 }
 

@@ -271,7 +271,7 @@ func readExpiry(text string, now time.Time, policy Policy) (time.Time, *time.Loc
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, time.UTC, nil
 	}
-	return time.Time{}, nil, say("Write the date as year-month-day, like 2027-01-31.")
+	return time.Time{}, nil, say("Write a number of days, like 90d, or a date as year-month-day, like 2027-01-31.")
 }
 
 var zoneName = regexp.MustCompile(`^[A-Z][0-9A-Za-z_+-]*(/[0-9A-Za-z_+-]+)*$`)
