@@ -30,14 +30,11 @@ func (s *Store) HasSetupLink(ctx context.Context, hash [32]byte) (bool, error) {
 	return found, tidy(err)
 }
 
-// UseSetupLink uses up the link, and every other one with it: an installation is set up once. ErrSetUp when the
-// link no longer works.
-func (tx *Tx) UseSetupLink(hash [32]byte) error {
-	result, err := tx.db.ExecContext(tx.ctx, `DELETE FROM setup_links WHERE token_hash = $1 AND expires_at > $2`, hash[:], tx.now)
-	if err := oneRow(result, err); errors.Is(err, ErrNotFound) {
-		return ErrSetUp
-	} else if err != nil {
-		return err
+// RequireNoOrganisation returns ErrSetUp when the installation has an organisation. Else it holds a lock until the transaction
+// ends, so that of several that create the first organisation at once the others wait and get ErrSetUp.
+func (tx *Tx) RequireNoOrganisation() error {
+	if _, err := tx.db.ExecContext(tx.ctx, `SELECT pg_advisory_xact_lock(hashtextextended('moonlatch setup', 0))`); err != nil {
+		return tidy(err)
 	}
 	var taken bool
 	if err := tx.db.GetContext(tx.ctx, &taken, `SELECT EXISTS (SELECT 1 FROM organisations)`); err != nil {
@@ -45,6 +42,21 @@ func (tx *Tx) UseSetupLink(hash [32]byte) error {
 	}
 	if taken {
 		return ErrSetUp
+	}
+	return nil
+}
+
+// UseSetupLink uses up the link, and every other one with it: an installation is set up once. ErrSetUp when the
+// link no longer works or there is an organisation.
+func (tx *Tx) UseSetupLink(hash [32]byte) error {
+	if err := tx.RequireNoOrganisation(); err != nil {
+		return err
+	}
+	result, err := tx.db.ExecContext(tx.ctx, `DELETE FROM setup_links WHERE token_hash = $1 AND expires_at > $2`, hash[:], tx.now)
+	if err := oneRow(result, err); errors.Is(err, ErrNotFound) {
+		return ErrSetUp
+	} else if err != nil {
+		return err
 	}
 	_, err = tx.db.ExecContext(tx.ctx, `DELETE FROM setup_links`)
 	return tidy(err)

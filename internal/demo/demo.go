@@ -121,10 +121,10 @@ func hours(n int) time.Duration { return time.Duration(n) * time.Hour }
 func (f *filler) hire() (Accounts, error) {
 	f.clock = f.now.Add(-founded)
 	var accounts Accounts
-	for _, e := range staff {
-		draft := keyring.MemberDraft{Organisation: Organisation, Email: e.email(), Name: e.name, Role: string(e.role), Password: newPassword()}
+	for i, e := range staff {
+		draft := keyring.MemberDraft{FirstOrganisation: i == 0, Organisation: Organisation, Email: e.email(), Name: e.name, Role: string(e.role), Password: newPassword()}
 		person, err := f.keyring.CreateMember(f.ctx, draft)
-		if errors.Is(err, keyring.ErrTaken) { // somebody else set up the organisation at the same moment
+		if errors.Is(err, keyring.ErrSetUp) { // an organisation was created at the same moment
 			return accounts, ErrNotEmpty
 		}
 		if err != nil {

@@ -124,10 +124,12 @@ func Operator(orgID string) account.Actor {
 type MemberDraft struct {
 	Organisation, Email, Name, Role, Password string
 	NewOrganisation                           bool // it is to be made; else it exists, unless there is none at all
+	FirstOrganisation                         bool // it is to be made if there is none at all, else ErrSetUp
 }
 
 // CreateMember makes a member, and the organisation with them if that is asked for. It is the operator's. Errors:
-// input.Problems (organisation, name, email, role, password), ErrTaken when the address has an account already.
+// input.Problems (organisation, name, email, role, password), ErrTaken when the address has an account already, ErrSetUp when
+// FirstOrganisation asks for the first one and there is one.
 func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.Person, error) {
 	problems := input.Problems{}
 	organisation, err := readLabel(draft.Organisation, "Name the organisation.")
@@ -145,15 +147,30 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 	if err := problems.Err(); err != nil {
 		return account.Person{}, err
 	}
-	existing, err := r.organisationFor(ctx, organisation, draft.NewOrganisation)
-	if err != nil {
-		return account.Person{}, err
+	var existing store.Organisation
+	if !draft.FirstOrganisation {
+		if existing, err = r.organisationFor(ctx, organisation, draft.NewOrganisation); err != nil {
+			return account.Person{}, err
+		}
 	}
-	isNew := existing.ID == ""
 	hash, err := r.passwords.hash(ctx, draft.Password)
 	if err != nil {
 		return account.Person{}, err
 	}
+	created, err := r.insertMemberIn(ctx, existing, draft, organisation, person, hash)
+	if !errors.Is(err, ErrSetUp) || draft.FirstOrganisation {
+		return created, err
+	}
+	if existing, err = r.organisationFor(ctx, organisation, false); err != nil { // another one was the first meanwhile
+		return account.Person{}, err
+	}
+	return r.insertMemberIn(ctx, existing, draft, organisation, person, hash)
+}
+
+// insertMemberIn creates a member of an organisation, and the organisation when it has no id. ErrSetUp when that was to be the
+// first one and another is.
+func (r *Keyring) insertMemberIn(ctx context.Context, existing store.Organisation, draft MemberDraft, organisation string, person account.Person, hash string) (account.Person, error) {
+	isNew := existing.ID == ""
 	action := account.CreateMember
 	if isNew {
 		if person.Role != account.Owner {
@@ -161,7 +178,12 @@ func (r *Keyring) CreateMember(ctx context.Context, draft MemberDraft) (account.
 		}
 		existing.ID, action = uuid.Must(uuid.NewV7()).String(), account.SetUp
 	}
-	err = r.store.Mutate(ctx, Operator(existing.ID), action, func(tx *store.Tx) (changes []audit.Change, err error) {
+	err := r.store.Mutate(ctx, Operator(existing.ID), action, func(tx *store.Tx) (changes []audit.Change, err error) {
+		if isNew && !draft.NewOrganisation {
+			if err := tx.RequireNoOrganisation(); err != nil {
+				return nil, err
+			}
+		}
 		if isNew {
 			if changes, err = insertOrganisation(tx, organisation); errors.Is(err, ErrTaken) {
 				err = alreadyExists(organisation)
