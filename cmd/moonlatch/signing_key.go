@@ -17,7 +17,7 @@ func (p *program) signingKeyRotateCommand() *cli.Command {
 		Usage: "publish the key that signs session tokens next; the server does so by itself every 30 days",
 		Description: "The new key is published at once and signs from 10 minutes later, when everybody who checks tokens has heard of it.\n" +
 			"Nobody has to log in again: the old key stays published until its last token has expired. While a key waits to\n" +
-			"sign, no other is made.",
+			"sign, no other is made. Where there is no key at all, the new one signs at once.",
 		Action: p.configured(p.rotateSigningKey),
 	}
 }

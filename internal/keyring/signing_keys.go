@@ -36,32 +36,51 @@ type SigningKey struct {
 }
 
 // RotateSigningKey makes the key that is to sign next and is published from now on. While one waits to sign already, it
-// makes no other and returns that one: replicas that rotate at the same time make one successor.
+// makes no other and returns that one: replicas that rotate at the same time make one successor. Where there is no key at all,
+// the one that it makes signs at once, and has no successor for the next 10 minutes either.
 func (r *Keyring) RotateSigningKey(ctx context.Context) (SigningKey, error) {
-	newest, err := r.newestSigningKey(ctx)
-	if now := r.store.Now(); err == nil && !newest.SignsFrom.After(now) {
-		newest, err = r.store.InsertSigningKey(ctx, newest.Number+1, now.Add(publishedAhead))
+	keys, err := r.store.SigningKeys(ctx)
+	if err != nil {
+		return SigningKey{}, err
 	}
-	return SigningKey{keyName(r.store, newest.ID, 0), newest.SignsFrom}, err
+	var key store.SigningKey
+	now := r.store.Now()
+	switch newest := newestOf(keys); {
+	case len(keys) == 0:
+		key, err = r.store.InsertSigningKey(ctx, replacementNumber, now)
+	case newest.SignsFrom.After(now), isReplacement(keys) && newest.SignsFrom.Add(publishedAhead).After(now):
+		key = newest
+	default:
+		key, err = r.store.InsertSigningKey(ctx, newest.Number+1, now.Add(publishedAhead))
+	}
+	return SigningKey{keyName(r.store, key.ID, 0), key.SignsFrom}, err
+}
+
+// replacementNumber is the number of a key that is made where there is none: an installation's own first key has number 1.
+const replacementNumber = 2
+
+// isReplacement reports whether the only published key was made where there was none. A successor has its predecessor beside it for longer
+// than publishedAhead.
+func isReplacement(keys []store.SigningKey) bool {
+	return len(keys) == 1 && keys[0].Number == replacementNumber
 }
 
 // KeepSigningKey rotates a signing key that is 30 days old. It is to be called now and then.
 func (r *Keyring) KeepSigningKey(ctx context.Context) error {
-	newest, err := r.newestSigningKey(ctx)
-	if err != nil || r.store.Now().Sub(newest.SignsFrom) < rotateEvery {
+	keys, err := r.store.SigningKeys(ctx)
+	if err != nil || r.store.Now().Sub(newestOf(keys).SignsFrom) < rotateEvery {
 		return err
 	}
 	_, err = r.RotateSigningKey(ctx)
 	return err
 }
 
-// newestSigningKey is the one that no other succeeds yet, and number 0 when somebody has emptied the table.
-func (r *Keyring) newestSigningKey(ctx context.Context) (store.SigningKey, error) {
-	keys, err := r.store.SigningKeys(ctx)
-	if err != nil || len(keys) == 0 {
-		return store.SigningKey{}, err
+// newestOf returns the key that no other succeeds yet, and a zero key when somebody has emptied the table.
+func newestOf(keys []store.SigningKey) store.SigningKey {
+	if len(keys) == 0 {
+		return store.SigningKey{}
 	}
-	return keys[len(keys)-1], nil
+	return keys[len(keys)-1]
 }
 
 // JWKS is the set of public keys with which anybody can check a token without asking the server (RFC 7517, section 5).
@@ -140,6 +159,10 @@ func (k *signingKeys) keys(ctx context.Context) ([]signingKey, error) {
 // where the clock is behind the database's.
 func (k *signingKeys) current(ctx context.Context) (signingKey, error) {
 	keys, err := k.keys(ctx)
+	if err == nil && len(keys) == 0 { // one that was made since signs at once
+		read := k.since(ctx, 0)
+		keys, err = read.keys, read.err
+	}
 	if err != nil {
 		return signingKey{}, err
 	}

@@ -163,11 +163,32 @@ func TestAnEmptiedTableIsFilledByTheNextRotation(t *testing.T) {
 	if _, err := h.Tokens(issuer).LogIn(t.Context(), program, h.org.Admin.Email, "correct horse battery"); err == nil {
 		t.Error("a token was signed by no key")
 	}
+	now := h.Now()
+	h.at(now)
+	var wg sync.WaitGroup
+	made := make([]keyring.SigningKey, 10)
+	for i := range made {
+		wg.Go(func() {
+			var err error
+			if made[i], err = keyring.New(h.store).RotateSigningKey(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	h.accept("a token of the new key, at once", h.logIn(h.org.Admin).Reveal())
 	if err := h.KeepSigningKey(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	h.at(h.Now().Add(2 * time.Minute))
-	h.accept("a token of the key that was made anew", h.logIn(h.org.Admin).Reveal())
+	for _, key := range append(made, h.rotate()) {
+		if key.ID == "" || key != made[0] || !key.SignsFrom.Equal(now) {
+			t.Errorf("%v beside %v", key, made[0])
+		}
+	}
+	h.at(now.Add(10 * time.Minute))
+	if next := h.rotate(); next.ID == made[0].ID || !next.SignsFrom.Equal(now.Add(20*time.Minute)) {
+		t.Errorf("its successor is %v", next)
+	}
 }
 
 func TestAKeyThatIsUnknownIsLookedForOnceASecond(t *testing.T) {
