@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -142,11 +143,11 @@ func (c config) baseURL(listening string) *url.URL {
 }
 
 func parseAddress(text string) (any, error) {
-	_, port, err := net.SplitHostPort(text)
+	host, port, err := net.SplitHostPort(text)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
-	if err != nil {
+	if _, notIP := netip.ParseAddr(host); err != nil || host != "" && notIP != nil && !isHostName(host) {
 		return nil, fmt.Errorf("%q is not an address to listen on; write host:port, like 127.0.0.1:8080", text)
 	}
 	return listenAddress(text), nil
@@ -158,10 +159,26 @@ func parseBaseURL(text string) (any, error) {
 		u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("write the scheme and the host and nothing else, like https://keys.example.com")
 	}
+	if ip, notIP := netip.ParseAddr(u.Hostname()); (notIP != nil || ip.Zone() != "") && !isHostName(u.Hostname()) {
+		return nil, fmt.Errorf("%q is not a host that browsers can reach; write a name in ASCII or an IP address, like https://keys.example.com", u.Hostname())
+	}
+	if port, err := strconv.ParseUint(u.Port(), 10, 16); strings.HasSuffix(u.Host, ":") || u.Port() != "" && (err != nil || port == 0) {
+		return nil, fmt.Errorf("%q is not a port; write one from 1 to 65535, or leave it out", u.Port())
+	}
 	if strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("a sub-path like %s is not supported; give Moonlatch its own host, like https://keys.example.com", u.Path)
 	}
 	return url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+var hostLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
+
+// isHostName reports whether a text can be a host's name in DNS. The last label is no number, for browsers read such a name as an
+// IPv4 address.
+func isHostName(text string) bool {
+	labels := strings.Split(strings.TrimSuffix(text, "."), ".")
+	number := strings.Trim(labels[len(labels)-1], "0123456789") == ""
+	return len(text) <= 253 && !number && !slices.ContainsFunc(labels, func(label string) bool { return !hostLabel.MatchString(label) })
 }
 
 func parseDatabaseURL(text string) (any, error) {

@@ -82,7 +82,7 @@ func TestAKeyThatIsIssuedOnTheServerFollowsThePolicy(t *testing.T) {
 	if _, err := db.ExecContext(t.Context(), `INSERT INTO workspaces (id, org_id, name, created_at) SELECT gen_random_uuid(), id, 'support desk', now() FROM organisations`); err != nil {
 		t.Fatal(err)
 	}
-	moonlatch(t, env, "", issue...).expect(t, exitFailed, "2 workspaces have names like \"support DESK\"")
+	moonlatch(t, env, "", issue...).expect(t, exitFailed, "2 workspaces are called \"support DESK\"")
 	issue[slices.Index(issue, "support DESK")] = "support desk"
 	moonlatch(t, env, "", issue...).expect(t, exitDone, "pk_live_")
 	var held string

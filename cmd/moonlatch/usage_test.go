@@ -92,6 +92,25 @@ func TestWrongConfigurationIsOneLineAndExit78(t *testing.T) {
 		"BASE_URL=ftp://keys":                              "BASE_URL: ",
 		"BASE_URL=https://":                                "BASE_URL: ",
 		"BASE_URL=https://k/path":                          "BASE_URL: a sub-path like /path is not supported",
+		"ADDR=a..b:80":                                     "ADDR: ",
+		"ADDR=999.1.1.1:80":                                "ADDR: ",
+		"METRICS_ADDR=127.0.0.1:70000":                     "METRICS_ADDR: ",
+		"METRICS_ADDR=-a:9090":                             "METRICS_ADDR: ",
+		"BASE_URL=https://a:99999":                         `BASE_URL: "99999" is not a port`,
+		"BASE_URL=https://a:0":                             `BASE_URL: "0" is not a port`,
+		"BASE_URL=https://[::1]:65536":                     "BASE_URL: ",
+		"BASE_URL=https://a:":                              "BASE_URL: ",
+		"BASE_URL=https://a..b":                            `BASE_URL: "a..b" is not a host`,
+		"BASE_URL=https://.a":                              "BASE_URL: ",
+		"BASE_URL=https://.":                               "BASE_URL: ",
+		"BASE_URL=https://-a.b":                            "BASE_URL: ",
+		"BASE_URL=https://*.example.com":                   "BASE_URL: ",
+		"BASE_URL=https://a,b":                             "BASE_URL: ",
+		"BASE_URL=https://schlüssel.example":               "BASE_URL: ",
+		"BASE_URL=https://256.1.1.1":                       "BASE_URL: ",
+		"BASE_URL=https://[fe80::1%25eth0]":                "BASE_URL: ",
+		"BASE_URL=https://" + strings.Repeat("a", 64):      "BASE_URL: ",
+		"DATABASE_URL=postgres://u:hunter2@h:99999/x":      "DATABASE_URL: ",
 		"BASE_URL=https://k?q=1":                           "BASE_URL: ",
 		"BASE_URL=https://u:hunter2@k":                     "BASE_URL: ",
 		"HSTS_INCLUDE_SUBDOMAINS=perhaps":                  "HSTS_INCLUDE_SUBDOMAINS: ",
@@ -139,6 +158,12 @@ func TestConfigurationIsRead(t *testing.T) {
 	} {
 		if got := c.baseURL(listening).String(); got != want {
 			t.Errorf("listening on %s it is reached at %s, not %s", listening, got, want)
+		}
+	}
+	for _, right := range []string{"BASE_URL=http://localhost:1", "BASE_URL=https://my_host.a-1.example:65535", "BASE_URL=https://[2001:db8::1]:8443", "BASE_URL=http://192.0.2.7",
+		"BASE_URL=https://xn--schlssel-95a.example.", "ADDR=localhost:0", "ADDR=[fe80::1%eth0]:80", "METRICS_ADDR=:9090"} {
+		if _, err := readConfig([]string{right}); err != nil {
+			t.Errorf("%s: %v", right, err)
 		}
 	}
 	c, err = readConfig([]string{"BASE_URL=https://keys.example.com/"})
