@@ -3,6 +3,7 @@ package keyring
 import (
 	_ "embed" // for phrases and germanWords
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -64,6 +65,12 @@ func asciiForms(text string) []string {
 
 var umlauts = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss")
 
+// emailAddress matches an e-mail address in a text.
+var emailAddress = regexp.MustCompile(`(?i)[^\s@]+@([\p{L}\d-]+\.)+\p{L}{2,}`)
+
+// addressGuesses is how many guesses an e-mail address takes, whoever's it is: about as many are known from breaches.
+const addressGuesses = 1e9
+
 // guesses estimates how many guesses a password takes, by zxcvbn, of its weakest spelling. own are words that an attacker
 // tries first.
 func guesses(password string, own []string) float64 {
@@ -90,6 +97,9 @@ func guesses(password string, own []string) float64 {
 			seen[spelling] = true
 			weakest = min(weakest, windowGuesses(spelling, words))
 		}
+	}
+	if rest := emailAddress.ReplaceAllString(normalPassword(password), ""); rest != normalPassword(password) {
+		weakest = min(weakest, addressGuesses*windowGuesses(inASCII(rest), words))
 	}
 	return weakest
 }

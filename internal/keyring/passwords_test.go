@@ -32,6 +32,8 @@ func TestFamousPasswordsAreRefused(t *testing.T) {
 		"common": {"passwordpassword", "Password123456789", "Password1234567!", "letmeinletmeinletmein", "administrator2026!", "ChangeMeChangeMe1!", "qwerty123456qwerty", "dragondragon123456", "footballbaseball12", "Welcome12345678!"},
 		"own words": {"AcmeRockets2026!", "acme rockets 2026", "Ada.Lovelace2026!", "ada.lovelace@acme.example", "AcmeMoonlatch2026!", "Moonlatch2026Moonlatch", "LovelaceLovelace1", "Welcome2AcmeRockets", "4cm3r0ck3ts2026!",
 			"ada acme lovelace rockets", "rockets.acme.lovelace.ada", "ecalevoladastekcoremca", "Lovelace, Ada (Acme Rockets)"},
+		"e-mail address": {"john.smith@gmail.com", "wolfgang.schmidthuber@googlemail.com", "John.Smith@Gmail.com!", "j.mustermann@stadtwerke-bochum.de", "<kqxv.twzlb@mail.initech.co.uk>", "kranich+moonlatch@outlook.com",
+			"grace.hopper@acme.example", "john.smith＠gmail.com", "john.smith@gmail.com 1", "postmaster@müller-söhne.de"},
 		"four common words": {"this is my house", "i love you so much", "what do you want", "one two three four", "mein hund ist braun"},
 		"British": {"God Save Our King 2026", "godsaveourgraciousking", "threelionsonashirt", "bobsyouruncle1234", "fish and chips please", "landofhopeandglory", "Mind the gap!!!!",
 			"kingcharlesthethird", "itscominghome2026", "teaandbiscuits123", "youllneverwalkalone", "arsenalfootballclub", "ManchesterUnited1", "Christmas2026!!!", "!\"£$%^&*()_+qwe"},
@@ -53,7 +55,7 @@ func TestFamousPasswordsAreRefused(t *testing.T) {
 func TestGoodPasswordsAreAccepted(t *testing.T) {
 	for _, password := range []string{
 		"seven quiet herons wade", "copper lantern drifts north", "wet gravel sings at noon", "violet bicycle thunder harbour",
-		"kqXv7-pWm2r_Tz9Lb", "8d0c6f1be7a94325", "ma chaise boit du thé", "Kühlschrank tanzt Walzer", "kranich pfütze violine emsig", "dachs quirlt sieben lampen", "zielony rower śpi głęboko", "фиолетовый трамвай спит", "πράσινο ποδήλατο κοιμάται",
+		"kqXv7-pWm2r_Tz9Lb", "kqXv7@pWm2r.9z9Lb", "seven quiet herons a@b.example", "8d0c6f1be7a94325", "ma chaise boit du thé", "Kühlschrank tanzt Walzer", "kranich pfütze violine emsig", "dachs quirlt sieben lampen", "zielony rower śpi głęboko", "фиолетовый трамвай спит", "πράσινο ποδήλατο κοιμάται",
 		"紫色の電車が静かな川辺で眠っている", "보라색 전차가 조용한 강가에서", "ترام بنفسجي ينام بهدوء", "हरी साइकिल चुपचाप सोती", "Acme lifts seven purple otters", "🦦🚋🪟🎻🦔🧭🪵🍋🧵🎲🦜🌋🪁🧊🐚",
 	} {
 		if err := checkPassword(password, own...); err != nil {
