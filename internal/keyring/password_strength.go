@@ -68,7 +68,7 @@ var umlauts = strings.NewReplacer("ä", "ae", "ö", "oe", "ü", "ue", "ß", "ss"
 // emailAddress matches an e-mail address in a text.
 var emailAddress = regexp.MustCompile(`(?i)[^\s@]+@([\p{L}\d-]+\.)+\p{L}{2,}`)
 
-// addressGuesses is how many guesses an e-mail address takes, whoever's it is: about as many are known from breaches.
+// addressGuesses is how many guesses an e-mail address takes: about as many are known from breaches.
 const addressGuesses = 1e9
 
 // guesses estimates how many guesses a password takes, by zxcvbn, of its weakest spelling. own are words that an attacker
