@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/moonlatch/moonlatch/internal/apikey"
 	"github.com/moonlatch/moonlatch/internal/input"
@@ -22,6 +23,9 @@ const (
 // forms of its characters or with white space or characters between them that show nothing, and the user:pass of HTTP Basic in base64. A text with such a
 // key comes back decoded.
 func WithoutKeys(text string) (clean, signature string) {
+	if !mayHoldKey(text) {
+		return text, ""
+	}
 	clean, signature = apikey.Redact(text), apikey.SignatureIn(text)
 	passes := mostDecoded // of all rounds together
 	for range mostRedacted {
@@ -33,6 +37,26 @@ func WithoutKeys(text string) (clean, signature string) {
 		clean, signature = apikey.Redact(decoded), cmp.Or(found, signature)
 	}
 	return signature, signature
+}
+
+// mayHoldKey reports false for most texts without a close look, which every request's User-Agent has: ASCII in which nothing is
+// escaped, with fewer separators than a key has and no beginning of one in base64.
+func mayHoldKey(text string) bool {
+	separators, last := 0, [4]byte{}
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= utf8.RuneSelf, c == '%', c == '&', c == '\\':
+			return true
+		case c == '_', c == ':':
+			separators++
+		case c <= ' ' || c == 0x7f: // may stand between the characters of a key
+		default:
+			if last = [4]byte{last[1], last[2], last[3], c}; string(last[:]) == "cGtf" {
+				return true
+			}
+		}
+	}
+	return separators >= 3
 }
 
 var (
