@@ -23,7 +23,7 @@ func TestAWrongClockEndsNothing(t *testing.T) {
 	for name, off := range map[string]time.Duration{"a day ahead": 25 * time.Hour, "92 days ahead": 92 * apikey.Day, "a day behind": -25 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			ctx, address := t.Context(), storetest.URL(t)
-			right, wrong := opened(t, address), opened(t, address)
+			right, wrong := storetest.Open(t, address), storetest.Open(t, address)
 			wrong.SetWallClock(func() time.Time { return time.Now().Add(off) })
 			org := storetest.Organisation(t, right)
 			ring := keyring.New(right)
@@ -147,16 +147,6 @@ func TestTheClockDoesNotStepBack(t *testing.T) {
 	if now := s.Now(); now.Before(set) || now.After(set.Add(time.Minute)) {
 		t.Errorf("the database's clock was set to %s, and the time is %s", set, now)
 	}
-}
-
-func opened(t *testing.T, address string) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
 }
 
 // TestTheHeartbeatComparesClocks lets a clock go wrong and right again, and reads the log.

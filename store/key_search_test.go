@@ -14,7 +14,7 @@ import (
 // long as the keys.
 func TestASearchByOwnerLooksAtOwnersOfKeys(t *testing.T) {
 	address := storetest.URL(t)
-	s := opened(t, address)
+	s := storetest.Open(t, address)
 	org, db := storetest.Organisation(t, s), storetest.Unaudited(t, address)
 	run := func(query string, args ...any) {
 		t.Helper()

@@ -154,7 +154,7 @@ func TestKeyOwnersAreThoseWithKeys(t *testing.T) {
 // TestEndInSQLIsEndInGo holds the column by which lists are sorted and filtered to apikey.Key.EndsAt, in every state.
 func TestEndInSQLIsEndInGo(t *testing.T) {
 	address := storetest.URL(t)
-	s := opened(t, address)
+	s := storetest.Open(t, address)
 	org := storetest.Organisation(t, s)
 	start := time.Now().UTC().Truncate(time.Microsecond)
 	s.Now = func() time.Time { return start }

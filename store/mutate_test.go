@@ -40,7 +40,7 @@ var bookkeeping = map[string]string{
 // each audited table without an event.
 func TestEveryTableIsAuditedOrBookkeeping(t *testing.T) {
 	address := storetest.URL(t)
-	s := opened(t, address)
+	s := storetest.Open(t, address)
 	org, db := storetest.Organisation(t, s), storetest.DB(t, address)
 	insertKey(t, s, org.Owner, nil)
 	if _, err := insert(t, s, org.Owner, account.CreateProfile, profile(apikey.Profile{Name: "Strict", Categories: []apikey.Category{{Name: "age", Action: apikey.Flag}}})); err != nil {
@@ -121,7 +121,7 @@ func unauditedWrites(t *testing.T, address string) []string {
 // key that refers to the row. Then it takes each kind of write from a trigger, and looks whether that is found.
 func TestEveryAuditedTableHasATriggerForEachKindOfWrite(t *testing.T) {
 	address := storetest.URL(t)
-	opened(t, address)
+	storetest.Open(t, address)
 	if free := unauditedWrites(t, address); len(free) > 0 {
 		t.Errorf("without a trigger: %q", free)
 	}

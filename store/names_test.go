@@ -108,7 +108,7 @@ func TestAnUpgradeFillsTheKeysOfNames(t *testing.T) {
 	if always := texts(t, storetest.DB(t, address), `SELECT tgname FROM pg_trigger WHERE tgname = 'bias_profiles_make_news' AND tgenabled = 'A'`); len(always) != 1 {
 		t.Error("the notification of profiles is not on always")
 	}
-	s := opened(t, storetest.Serving(address))
+	s := storetest.Open(t, storetest.Serving(address))
 	for i, names := range alike {
 		name := fmt.Sprintf(" %s ", names[len(names)-1])
 		operator := account.Actor{OrgID: uuid.NewString(), Email: "operator", Role: account.Operator}

@@ -88,7 +88,7 @@ func TestAStoreThatCantLookKeysUpIsNotReady(t *testing.T) {
 // TestACrowdAtReadinessLeavesConnectionsToVerification locks the keys, so that every look-up waits for as long as it may.
 func TestACrowdAtReadinessLeavesConnectionsToVerification(t *testing.T) {
 	address := storetest.URL(t)
-	s := opened(t, address)
+	s := storetest.Open(t, address)
 	lock, err := storetest.DB(t, address).BeginTx(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)

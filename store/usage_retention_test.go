@@ -31,7 +31,7 @@ type retention struct {
 func newRetention(t *testing.T, keys int) *retention {
 	t.Helper()
 	r := &retention{T: t, address: storetest.URL(t)}
-	r.store = opened(t, r.address)
+	r.store = storetest.Open(t, r.address)
 	r.db = storetest.DB(t, r.address)
 	r.noon = time.Now().UTC().Truncate(apikey.Day).Add(12 * time.Hour)
 	r.store.Now = func() time.Time { return r.noon }
@@ -211,7 +211,7 @@ func TestLateCountsBecomePartOfTheirDay(t *testing.T) {
 func TestReplicasCompactWhileOthersAddToOldDays(t *testing.T) {
 	r := newRetention(t, 8)
 	r.fill(40)
-	other := opened(t, r.address)
+	other := storetest.Open(t, r.address)
 	other.Now = r.store.Now
 	was := r.number(`SELECT sum(accepted) FROM key_usage`)
 	const flushers, each = 3, 12

@@ -9,14 +9,13 @@ import (
 	"github.com/moonlatch/moonlatch/internal/demo"
 	"github.com/moonlatch/moonlatch/internal/input"
 	"github.com/moonlatch/moonlatch/internal/keyring"
-	"github.com/moonlatch/moonlatch/store"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
 // TestFirstOrganisationIsCreatedOnce has every way to create it wait until all of them have seen an empty database.
 func TestFirstOrganisationIsCreatedOnce(t *testing.T) {
 	address := storetest.URL(t)
-	s, other := openAt(t, address), openAt(t, address)
+	s, other := storetest.Open(t, address), storetest.Open(t, address)
 	db := storetest.Unaudited(t, address)
 	ring := keyring.New(s)
 	token, err := ring.SetupToken(t.Context())
@@ -77,14 +76,4 @@ func TestFirstOrganisationIsCreatedOnce(t *testing.T) {
 	if err != nil || len(organisations) != 1 || created != 1 {
 		t.Errorf("%d were created: %v, %v", created, organisations, err)
 	}
-}
-
-func openAt(t *testing.T, address string) *store.Store {
-	t.Helper()
-	s, err := store.Open(t.Context(), address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
 }

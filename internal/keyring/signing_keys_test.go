@@ -111,19 +111,26 @@ func TestTokensOutliveARotation(t *testing.T) {
 	h.refuse("a token that the old key signs now", forged.signed(signer(h.store, kid(early))))
 }
 
-func TestReplicasThatRotateAtOnceMakeOneSuccessor(t *testing.T) {
-	h := newHouse(t)
+// rotateAtOnce rotates the signing key on ten replicas.
+func (h house) rotateAtOnce() []keyring.SigningKey {
+	h.t.Helper()
 	made := make([]keyring.SigningKey, 10)
 	var wg sync.WaitGroup
 	for i := range made {
 		wg.Go(func() {
 			var err error
-			if made[i], err = keyring.New(h.store).RotateSigningKey(t.Context()); err != nil {
-				t.Error(err)
+			if made[i], err = keyring.New(h.store).RotateSigningKey(h.t.Context()); err != nil {
+				h.t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
+	return made
+}
+
+func TestReplicasThatRotateAtOnceMakeOneSuccessor(t *testing.T) {
+	h := newHouse(t)
+	made := h.rotateAtOnce()
 	for _, key := range append(made, h.rotate()) {
 		if key != made[0] || key.ID == "" {
 			t.Errorf("two successors: %v and %v", key, made[0])
@@ -165,17 +172,7 @@ func TestAnEmptiedTableIsFilledByTheNextRotation(t *testing.T) {
 	}
 	now := h.Now()
 	h.at(now)
-	var wg sync.WaitGroup
-	made := make([]keyring.SigningKey, 10)
-	for i := range made {
-		wg.Go(func() {
-			var err error
-			if made[i], err = keyring.New(h.store).RotateSigningKey(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
+	made := h.rotateAtOnce()
 	h.accept("a token of the new key, at once", h.logIn(h.org.Admin).Reveal())
 	if err := h.KeepSigningKey(t.Context()); err != nil {
 		t.Fatal(err)

@@ -88,7 +88,13 @@ func create(t testing.TB, template func() string) string {
 // New is a store over a new database that is the test's own.
 func New(t testing.TB) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), URL(t))
+	return Open(t, URL(t))
+}
+
+// Open is a store over the database of an address, closed when the test ends.
+func Open(t testing.TB, databaseURL string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), databaseURL)
 	if err != nil {
 		t.Fatal(err)
 	}
