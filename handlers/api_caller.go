@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -103,6 +102,8 @@ func readAuthorization(text string) (credential, error) {
 	return credential{}, errCredential
 }
 
+var errAddressNotAllowed = refuse(http.StatusForbidden, "The API key may not be used from this address.")
+
 // refusedKey says why a key was not accepted, and never more than its holder may know.
 func refusedKey(code verify.Code, scopes []string) *refusal {
 	switch code {
@@ -110,7 +111,7 @@ func refusedKey(code verify.Code, scopes []string) *refusal {
 		return &refusal{status: http.StatusForbidden, message: "The API key does not hold every scope that this takes.",
 			challenge: fmt.Sprintf(`error="insufficient_scope", scope="%s"`, scopeList(scopes))}
 	case verify.AddressNotAllowed:
-		return refuse(http.StatusForbidden, "The API key may not be used from this address.")
+		return errAddressNotAllowed
 	case verify.Disabled, verify.Rotated, verify.Expired, verify.Revoked:
 		return &refusal{status: http.StatusUnauthorized, message: fmt.Sprintf("The API key is %s.", code),
 			challenge: fmt.Sprintf(`error="invalid_token", error_description="the API key is %s"`, code)}
@@ -131,10 +132,8 @@ func scopeList(scopes []string) string {
 }
 
 // question is what a key is asked about every request that it comes with.
-func question(c echo.Context) verify.Question {
-	from := visitor(c)
-	address, _ := netip.ParseAddr(from.Address) // what is no address is in no allowlist
-	return verify.Question{Address: address, UserAgent: from.UserAgent}
+func (h *handler) question(r *http.Request) verify.Question {
+	return verify.Question{Address: h.from(r), UserAgent: userAgent(r)}
 }
 
 // calling is who calls, found out before anything else is done; the route's policy decides what an error means.
@@ -166,7 +165,7 @@ func (h *handler) caller(c echo.Context) (account.Actor, error) {
 	case err != nil:
 		return account.Actor{}, err
 	case shown.key != "":
-		key, err := h.ownKey(ctx, c, shown.key)
+		key, err := h.ownKey(c, shown.key)
 		if err != nil {
 			return account.Actor{}, err
 		}
@@ -189,7 +188,7 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 	case err != nil:
 		return account.Actor{}, err
 	case shown.key != "":
-		key, err := h.ownKey(unhurried(c), c, shown.key)
+		key, err := h.ownKey(c, shown.key)
 		if err != nil {
 			return account.Actor{}, err
 		}
@@ -206,15 +205,10 @@ func (h *handler) gatewayCaller(c echo.Context) (account.Actor, error) {
 	return account.Actor{}, errNoCredential
 }
 
-// unhurried is for questions about keys that gateways ask. The store bounds them; and to stop one because its caller
-// has hung up would take longer than its answer, and a connection with it.
-func unhurried(c echo.Context) context.Context { return context.WithoutCancel(c.Request().Context()) }
-
 // ownKey is goodKey for the key of a caller. One that was refused for its address is a security event of its organisation.
-func (h *handler) ownKey(ctx context.Context, c echo.Context, plaintext string) (*verify.Key, error) {
-	key, err := h.goodKey(ctx, plaintext, question(c))
-	var refused *refusal
-	if errors.As(err, &refused) && refused.status == http.StatusForbidden && key != nil {
+func (h *handler) ownKey(c echo.Context, plaintext string) (*verify.Key, error) {
+	key, err := h.goodKey(c.Request().Context(), plaintext, h.question(c.Request()))
+	if key != nil && errors.Is(err, errAddressNotAllowed) {
 		h.keyring.RecordSecurityEvent(audit.SecurityEvent{OrgID: key.OrgID, Kind: audit.PermissionRefused, MemberID: key.OwnerID, KeyID: key.ID,
 			Address: c.RealIP(), Detail: string(h.routes[c.Request().Method+" "+c.Path()].policy.action)})
 	}

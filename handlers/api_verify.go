@@ -36,7 +36,7 @@ func (h *handler) apiVerify(c echo.Context) error {
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	verdict, err := h.verifier.Verify(unhurried(c), request.Key, asked)
+	verdict, err := h.verifier.Verify(c.Request().Context(), request.Key, asked)
 	if err != nil {
 		return err
 	}
@@ -65,11 +65,11 @@ func (h *handler) forwardAuth(c echo.Context) error {
 	if shown.key == "" && shown.token == "" {
 		return errNoCredential
 	}
-	asked := question(c)
+	asked := h.question(c.Request())
 	if asked.Scopes, asked.OrgID, err = narrowing(c.Request().URL.RawQuery); err != nil {
 		return err
 	}
-	key, err := h.goodKey(unhurried(c), cmp.Or(shown.key, shown.token), asked)
+	key, err := h.goodKey(c.Request().Context(), cmp.Or(shown.key, shown.token), asked)
 	if err != nil {
 		return err
 	}

@@ -29,8 +29,8 @@ func (h *handler) makeDoors() doors {
 	}
 	everywhere := slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelInfo)}, after)
 	return doors{
-		machines: slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelDebug)}, after, []echo.MiddlewareFunc{refuseBrokenText}),
-		people: slices.Concat([]echo.MiddlewareFunc{h.receiveForm}, everywhere, []echo.MiddlewareFunc{
+		machines: toTheRoute(slices.Concat(first, []echo.MiddlewareFunc{h.logRequests(slog.LevelDebug)}, after, []echo.MiddlewareFunc{refuseBrokenText})),
+		people: toTheRoute(slices.Concat([]echo.MiddlewareFunc{h.receiveForm}, everywhere, []echo.MiddlewareFunc{
 			h.limitSignIns, // before the first query
 			h.loadCookie,   // before what refuses, so that a refusal has the viewer's page around it
 			h.keepKeysOut,
@@ -38,46 +38,49 @@ func (h *handler) makeDoors() doors {
 			h.refuseCrossOrigin,
 			refuseBrokenText,
 			readForm,
-		}),
-		programs: slices.Concat(everywhere, []echo.MiddlewareFunc{h.limitSignIns, h.recognise, refuseBrokenText}),
-		gateways: []echo.MiddlewareFunc{
+		})),
+		programs: toTheRoute(slices.Concat(everywhere, []echo.MiddlewareFunc{h.limitSignIns, h.recognise, refuseBrokenText})),
+		gateways: toTheRoute([]echo.MiddlewareFunc{
 			middleware.RecoverWithConfig(middleware.RecoverConfig{LogErrorFunc: h.logPanic}),
-		},
+		}),
 	}
 }
 
-type doors struct{ people, programs, gateways, machines []echo.MiddlewareFunc }
+type doors struct{ people, programs, gateways, machines echo.HandlerFunc }
 
-// throughDoor leads a request through its door. The path alone decides, so that what is no route at all is answered
-// behind the door where it knocked.
-func (h *handler) throughDoor(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		began := time.Now()
-		door := h.doors.people
-		switch path := c.Request().URL.Path; {
-		case forGateways(path):
-			door = h.doors.gateways
-		case path == metricsPath || path == iconPath || strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
-			door = h.doors.machines
-		case forPrograms(path):
-			door = h.doors.programs
-		}
-		closeUnlessReceived(c.Response().Header(), c.Request())
-		inside := next
-		for i := len(door) - 1; i >= 0; i-- {
-			inside = door[i](inside)
-		}
-		if err := inside(c); err != nil {
-			c.Error(err) // answered here, so that what became of the request can be measured
-		}
-		if h.metrics != nil { // there are none before the database is there
-			h.metrics.measure(c, began)
-		}
-		if c.Get(cutShort) != nil {
-			panic(http.ErrAbortHandler) // net/http closes the connection without the end of the answer, and says nothing
-		}
-		return nil
+// toTheRoute leads through what stands behind a door to the route that was asked for. It is made once, not for each request.
+func toTheRoute(through []echo.MiddlewareFunc) echo.HandlerFunc {
+	inside := func(c echo.Context) error { return c.Handler()(c) }
+	for _, middleware := range slices.Backward(through) {
+		inside = middleware(inside)
 	}
+	return inside
+}
+
+// throughDoor leads a request through its door to its route. The path alone decides, so that what is no route at all is
+// answered behind the door where it knocked.
+func (h *handler) throughDoor(c echo.Context) error {
+	began := time.Now()
+	enter := h.doors.people
+	switch path := c.Request().URL.Path; {
+	case forGateways(path):
+		enter = h.doors.gateways
+	case path == metricsPath || path == iconPath || strings.HasPrefix(path, static.Root) || slices.ContainsFunc(routes, func(r route) bool { return r.policy.kind == machine && r.path == path }):
+		enter = h.doors.machines
+	case forPrograms(path):
+		enter = h.doors.programs
+	}
+	closeUnlessReceived(c.Response().Header(), c.Request())
+	if err := enter(c); err != nil {
+		c.Error(err) // answered here, so that what became of the request can be measured
+	}
+	if h.metrics != nil { // there are none before the database is there
+		h.metrics.measure(c, began)
+	}
+	if c.Get(cutShort) != nil {
+		panic(http.ErrAbortHandler) // net/http closes the connection without the end of the answer, and says nothing
+	}
+	return nil
 }
 
 const (

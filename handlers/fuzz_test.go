@@ -196,14 +196,10 @@ func FuzzClientAddress(f *testing.F) {
 		for line := range strings.SplitSeq(forwarded, "\n") {
 			request.Header.Add("X-Forwarded-For", line)
 		}
-		if got := direct(request); got != from.String() {
+		if got := direct(request); got != from.Unmap() {
 			t.Fatalf("without trusted proxies %s is taken for %s", peer, got)
 		}
-		text := extract(request)
-		got, err := netip.ParseAddr(text)
-		if err != nil && text != "" {
-			t.Fatalf("%q from %s is %q", forwarded, peer, text)
-		}
+		got := extract(request)
 		// From the right: every hop before the answer must be a trusted proxy, and where one can't be read, nothing is known.
 		vouched := from
 		for _, line := range slices.Backward(strings.Split(forwarded, "\n")) {
@@ -221,7 +217,7 @@ func FuzzClientAddress(f *testing.F) {
 					next, err = port.Addr(), nil
 				}
 				if err != nil {
-					if text != "" {
+					if got.IsValid() {
 						t.Fatalf("%q from %s is taken for %s, beyond what can be read", forwarded, peer, got)
 					}
 					return
@@ -230,7 +226,7 @@ func FuzzClientAddress(f *testing.F) {
 			}
 		}
 		if got != vouched.Unmap() {
-			t.Fatalf("%q from %s is taken for %q, and trusted proxies vouch for %s", forwarded, peer, text, vouched)
+			t.Fatalf("%q from %s is taken for %s, and trusted proxies vouch for %s", forwarded, peer, got, vouched)
 		}
 	})
 }

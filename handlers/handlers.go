@@ -48,7 +48,8 @@ type handler struct {
 	signIns     *throttled.GCRARateLimiterCtx // of networks, at the routes for signing in
 	signInSlots *slots
 	callers     *callers
-	routes      map[string]route // by method and path
+	routes      map[string]route               // by method and path
+	from        func(*http.Request) netip.Addr // the client's address
 	ready       func(context.Context) error
 	now         func() time.Time
 	baseURL     *url.URL
@@ -122,9 +123,16 @@ func New(o Options) Server {
 func (h *handler) newEcho(trusted []netip.Prefix) *echo.Echo {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.IPExtractor = h.clientAddress(trusted)
+	h.from = h.clientAddress(trusted)
+	e.IPExtractor = func(r *http.Request) string {
+		if address := h.from(r); address.IsValid() {
+			return address.String()
+		}
+		return ""
+	}
 	e.HTTPErrorHandler = h.fail
-	e.Use(h.throughDoor)
+	throughDoor := h.throughDoor
+	e.Use(func(echo.HandlerFunc) echo.HandlerFunc { return throughDoor })
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.GET(iconPath, icon)
@@ -132,30 +140,27 @@ func (h *handler) newEcho(trusted []netip.Prefix) *echo.Echo {
 }
 
 // clientAddress says where a request comes from: the connection's own address, unless that is a trusted proxy, which
-// is believed about whom it forwards for (X-Forwarded-For, read from the right).
-func (h *handler) clientAddress(trusted []netip.Prefix) echo.IPExtractor {
-	if len(trusted) == 0 {
-		direct := echo.ExtractIPDirect()
-		var warn sync.Once
-		return func(r *http.Request) string {
-			if r.Header.Get(echo.HeaderXForwardedFor) != "" {
-				warn.Do(func() {
-					h.log.Warn("X-Forwarded-For is ignored, so that all who come through this address share one limit of sign-ins; if it is a proxy of yours, name it in TRUSTED_PROXIES", "address", direct(r))
-				})
-			}
-			return direct(r)
-		}
-	}
+// is believed about whom it forwards for (X-Forwarded-For, read from the right). The zero Addr is nobody's.
+func (h *handler) clientAddress(trusted []netip.Prefix) func(*http.Request) netip.Addr {
 	trusts := func(address netip.Addr) bool {
 		return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(address) })
 	}
-	return func(r *http.Request) string { return behind(r, trusts) }
+	var warn sync.Once
+	return func(r *http.Request) netip.Addr {
+		address := behind(r, trusts)
+		if len(trusted) == 0 && r.Header.Get(echo.HeaderXForwardedFor) != "" {
+			warn.Do(func() {
+				h.log.Warn("X-Forwarded-For is ignored, so that all who come through this address share one limit of sign-ins; if it is a proxy of yours, name it in TRUSTED_PROXIES", "address", address)
+			})
+		}
+		return address
+	}
 }
 
 // behind walks from the connection to the client, past each proxy that is trusted to have named the one before it. An
 // entry that can't be read is nobody's address: no allowlist holds it.
-func behind(r *http.Request, trusts func(netip.Addr) bool) string {
-	at, err := readAddress(r.RemoteAddr)
+func behind(r *http.Request, trusts func(netip.Addr) bool) netip.Addr {
+	at, err := peer(r)
 	for _, header := range slices.Backward(r.Header["X-Forwarded-For"]) {
 		for err == nil && trusts(at) && header != "" {
 			last := strings.LastIndexByte(header, ',')
@@ -164,9 +169,15 @@ func behind(r *http.Request, trusts func(netip.Addr) bool) string {
 		}
 	}
 	if err != nil {
-		return ""
+		return netip.Addr{}
 	}
-	return at.String()
+	return at
+}
+
+// peer is where a connection comes from.
+func peer(r *http.Request) (netip.Addr, error) {
+	from, err := netip.ParseAddrPort(r.RemoteAddr)
+	return bare(from.Addr()), err
 }
 
 // readAddress reads an address, with or without a port: some proxies send one.
@@ -177,5 +188,9 @@ func readAddress(text string) (netip.Addr, error) {
 		port, err = netip.ParseAddrPort(text)
 		address = port.Addr()
 	}
-	return address.Unmap().WithZone(""), err // a zone means something to the machine that it is on, and only there
+	return bare(address), err
 }
+
+// bare is an address in the form that addresses are compared in: a zone means something to the machine that it is on, and
+// only there.
+func bare(address netip.Addr) netip.Addr { return address.Unmap().WithZone("") }

@@ -51,8 +51,8 @@ var forwardedBy = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "
 // internet does not show the metrics.
 func privateOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, err := readAddress(r.RemoteAddr)
-		private := err == nil && (peer.IsLoopback() || peer.IsPrivate() || peer.IsLinkLocalUnicast())
+		from, err := peer(r)
+		private := err == nil && (from.IsLoopback() || from.IsPrivate() || from.IsLinkLocalUnicast())
 		if !private || slices.ContainsFunc(forwardedBy, func(name string) bool { return len(r.Header.Values(name)) > 0 }) {
 			http.Error(w, "metrics are served to loopback and private addresses only, and not through a proxy; METRICS_ADDR serves them at another address", http.StatusForbidden)
 			return

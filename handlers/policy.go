@@ -118,17 +118,22 @@ func viewerOf(c echo.Context) views.Viewer {
 
 func actorOf(c echo.Context) account.Actor { return viewerOf(c).Actor }
 
-// visitor is where the request comes from. What a browser says of itself is cut to a length that a log can bear, and
-// holds no key and nothing that turns or hides the text beside it: it is stored and shown.
+// visitor is where the request comes from.
 func visitor(c echo.Context) keyring.Visitor {
-	said, _ := keyring.WithoutKeys(c.Request().UserAgent()) // before characters go that may hide one
+	return keyring.Visitor{Address: c.RealIP(), UserAgent: userAgent(c.Request())}
+}
+
+// userAgent is what a client says of itself, cut to a length that a log can bear, without keys and without what turns or
+// hides the text beside it: it is stored and shown.
+func userAgent(r *http.Request) string {
+	said, _ := keyring.WithoutKeys(r.UserAgent()) // before characters go that may hide one
 	agent := strings.Map(func(r rune) rune {
 		if unicode.In(r, unicode.Cc, unicode.Cf) {
 			return -1
 		}
 		return r
 	}, said)
-	return keyring.Visitor{Address: c.RealIP(), UserAgent: strings.ToValidUTF8(agent[:min(len(agent), 300)], "")}
+	return strings.ToValidUTF8(agent[:min(len(agent), 300)], "")
 }
 
 // maxDraft bounds how much of a form is carried through a sign-in, in bytes of the address.

@@ -163,7 +163,8 @@ func recent(moment time.Time) bool {
 	return 0 <= running && running <= trust && 0 <= wall && wall <= trust
 }
 
-// Verify judges a key now. The error is store.ErrUnavailable, wrapped, when nobody can know.
+// Verify judges a key now. The error is store.ErrUnavailable, wrapped, when nobody can know. It takes 3 s at most, and ctx
+// does not end it.
 func (v *Verifier) Verify(ctx context.Context, plaintext string, q Question) (Verdict, error) {
 	code, e, now, err := v.judge(ctx, plaintext, q)
 	if err != nil {
@@ -225,8 +226,10 @@ func (v *Verifier) judge(ctx context.Context, plaintext string, q Question) (Cod
 	return code, e.ifKnown(code), now, nil
 }
 
-// ask reads a key from the database when its turn comes, and says when that was.
+// ask reads a key from the database when its turn comes, and says when that was. It goes on when its caller has hung up:
+// the store bounds it, and to stop it would take longer than its answer, and a connection with it.
 func (v *Verifier) ask(ctx context.Context, h hash) (store.KnownKey, time.Time, error) {
+	ctx = context.WithoutCancel(ctx)
 	if err := v.takeTurn(ctx); err != nil {
 		return store.KnownKey{}, time.Time{}, err
 	}
