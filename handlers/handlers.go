@@ -132,7 +132,7 @@ func (h *handler) newEcho(trusted []netip.Prefix) *echo.Echo {
 	}
 	e.HTTPErrorHandler = h.fail
 	throughDoor := h.throughDoor
-	e.Use(func(echo.HandlerFunc) echo.HandlerFunc { return throughDoor })
+	e.Use(func(echo.HandlerFunc) echo.HandlerFunc { return throughDoor }) // echo passes the route, which is in the context too
 	e.GET(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.HEAD(static.Root+"*", echo.WrapHandler(static.Handler()))
 	e.GET(iconPath, icon)
