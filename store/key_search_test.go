@@ -53,6 +53,8 @@ func TestASearchByOwnerLooksAtOwnersOfKeys(t *testing.T) {
 	run(keys, org.ID, "busy%")
 	check("crowd.exam", 0, true, 1105) // more owners than are asked for by id
 	check("keyowner", 5, false, 5)
+	check("busy10", 111, false, 111)
+	check("idle", 0, false, 0) // not the members, of whom more match than are asked for by id
 	page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{Orphaned: true}, apikey.Sort{By: apikey.ByName}, apikey.Position{}, 5000)
 	if err != nil || len(page.Rows) != 1105 || slices.ContainsFunc(page.Rows, func(r store.KeyRow) bool { return r.Owner.Status == "active" }) {
 		t.Errorf("%d orphaned keys: %v", len(page.Rows), err)

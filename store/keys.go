@@ -300,10 +300,13 @@ func ownerLike(pattern string) string {
 	return `(m.email ILIKE ` + pattern + ` OR m.name ILIKE ` + pattern + `)`
 }
 
-// mostOwners bounds how many owners of keys a list looks at before it looks at keys, and how many ids it asks for.
-const mostOwners = 1000
+// Before a list looks at keys, it looks for their owners.
+const (
+	fewOwners  = 50  // are looked at one by one
+	mostOwners = 500 // are asked for by id
+)
 
-// someOwners are the owners of keys for whom a condition holds: their ids or, where there are too many to look at, whether
+// someOwners are the owners of keys for whom a condition holds: their ids or, where there are too many of them, whether
 // each key's owner is one of them is asked for each key. The zero value is every owner.
 type someOwners struct {
 	ids  []string
@@ -319,26 +322,26 @@ func (o someOwners) own(ids, condition string) string {
 }
 
 // ownersWhere finds the owners of an organisation's keys for whom a condition on a member m holds; its parameters begin at $2.
-// It goes from owner to owner, since most members of a large organisation own no key, and a list of all their ids takes longer
-// than the keys. Where that are too many, it asks for the members themselves, of whom there may be few.
+// It goes from owner to owner first: an organisation with many members may have few who own keys. Where more do, it looks
+// among the members.
 func (s *Store) ownersWhere(ctx context.Context, orgID, condition string, args ...any) (someOwners, error) {
 	args = append([]any{orgID}, args...)
-	limit := strconv.Itoa(mostOwners + 1)
 	var owners struct {
 		IDs  pq.StringArray `db:"ids"`
 		Seen int            `db:"seen"`
 	}
 	err := s.db.GetContext(ctx, &owners, `WITH RECURSIVE `+ownerIDs+`
 		SELECT coalesce(array_agg(m.id::text) FILTER (WHERE `+condition+`), '{}') AS ids, count(*) AS seen
-		FROM (SELECT owner_id FROM owners WHERE owner_id IS NOT NULL LIMIT `+limit+`) AS o
+		FROM (SELECT owner_id FROM owners WHERE owner_id IS NOT NULL LIMIT `+strconv.Itoa(fewOwners+1)+`) AS o
 		CROSS JOIN LATERAL (SELECT * FROM members WHERE id = o.owner_id OFFSET 0) AS m`, args...) // OFFSET keeps the join from reading all members
-	if err != nil || owners.Seen <= mostOwners {
+	if err != nil || owners.Seen <= fewOwners {
 		return someOwners{ids: owners.IDs}, tidy(err)
 	}
-	members := []string{}
-	err = s.db.SelectContext(ctx, &members, `SELECT m.id FROM members m WHERE m.org_id = $1 AND `+condition+` LIMIT `+limit, args...)
-	if err != nil || len(members) <= mostOwners {
-		return someOwners{ids: members}, tidy(err)
+	ids := []string{}
+	err = s.db.SelectContext(ctx, &ids, `SELECT m.id FROM members m WHERE m.org_id = $1 AND `+condition+`
+		AND EXISTS (SELECT FROM api_keys k WHERE k.org_id = $1 AND k.owner_id = m.id) LIMIT `+strconv.Itoa(mostOwners+1), args...)
+	if err != nil || len(ids) <= mostOwners {
+		return someOwners{ids: ids}, tidy(err)
 	}
 	return someOwners{many: true}, nil
 }
