@@ -83,6 +83,7 @@ type life struct {
 	scopes                           []string
 	from                             string // the one network of its allowlist; "" for every address
 	owner                            *someone
+	limit                            account.Role // the strongest role that it acts with
 	createdBy                        string
 	status                           string // active, inactive, rotated, revoked
 	created, expires                 time.Time
@@ -130,6 +131,11 @@ func covers(held, wanted []string) bool {
 		}
 	}
 	return true
+}
+
+// reachesFurther says whether the plaintext does what it did not before, or for longer.
+func (k *life) reachesFurther(before life) bool {
+	return k.status == "active" && before.status != "active" || k.expires.After(before.expires) || before.from != "" && k.from != before.from
 }
 
 // describe is all that a key's summary says of it.
@@ -234,7 +240,7 @@ func newWorld(r *rapid.T, s *site, clock *stoppedClock) *world {
 	}
 	w.foreign = &someone{Actor: storetest.Organisation(s.t, s.store).Owner}
 	for _, c := range []caller{w.owner(), {someone: w.members[1]}} { // everything needs keys to begin with
-		k := &life{name: "first", owner: c.someone, createdBy: c.MemberID, status: "active", created: w.now(), expires: w.now().Add(90 * 24 * time.Hour),
+		k := &life{name: "first", owner: c.someone, limit: c.Role, createdBy: c.MemberID, status: "active", created: w.now(), expires: w.now().Add(90 * 24 * time.Hour),
 			environment: "live", scopes: []string{"read:chat", "write:api-keys"}}
 		got := w.call(r, c, post, "/v1/api-keys", object{"name": k.name, "scopes": k.scopes})
 		w.expect(r, got, 201, nil)
@@ -376,7 +382,7 @@ func (w *world) issue(r *rapid.T) {
 	if c.someone == w.foreign { // what they issue is not this organisation's affair
 		c = w.owner()
 	}
-	k := &life{name: rapid.SampledFrom([]string{"a", "b"}).Draw(r, "name"), owner: c.someone, createdBy: c.MemberID, status: "active", created: now, expires: now.Add(90 * 24 * time.Hour),
+	k := &life{name: rapid.SampledFrom([]string{"a", "b"}).Draw(r, "name"), owner: c.someone, limit: c.Role, createdBy: c.MemberID, status: "active", created: now, expires: now.Add(90 * 24 * time.Hour),
 		environment: rapid.SampledFrom([]string{"live", "live", "test"}).Draw(r, "environment"), from: w.drawNetwork(r)}
 	k.scopes = slices.Compact(slices.Sorted(slices.Values(rapid.SliceOfN(rapid.SampledFrom(someScopes), 0, 3).Draw(r, "scopes"))))
 	body := object{"name": k.name, "scopes": k.scopes, "environment": k.environment, "ipAllowlist": allowlist(k.from)}
@@ -504,8 +510,12 @@ func (w *world) edit(r *rapid.T) {
 			if slices.Contains(k.scopes, "*") && to.Role == account.Owner && c.Role != account.Owner {
 				reasons = append(reasons, 403)
 			}
-			after.owner = to
+			after.owner, after.limit = to, k.limit.AtMost(to.Role)
 		}
+	}
+	// So may one that was made for an owner, which is why only owners let it loose.
+	if slices.Contains(k.scopes, "*") && k.limit == account.Owner && c.Role != account.Owner && after.reachesFurther(*k) {
+		reasons = append(reasons, 403)
 	}
 	if len(body) == 0 {
 		reasons = append(reasons, 400)
@@ -559,6 +569,7 @@ func (w *world) rotate(r *rapid.T) {
 	}
 	next := *k
 	next.created, next.expires, next.createdBy = now, now.Add(min(k.expires.Sub(k.created), year)), c.MemberID
+	next.limit = k.owner.Role.AtMost(c.Role)
 	end := now.Add(grace)
 	if end.After(k.expires) {
 		end = k.expires
