@@ -24,8 +24,8 @@ const (
 // routes is, with apiRoutes, the whole security policy of the server; beside them stand files and figures that are
 // anybody's (New). A form posts to the path that shows it.
 var routes = []route{
-	{get, "/healthz", probe, (*handler).healthy},
-	{get, "/readyz", probe, (*handler).isReady},
+	{get, livePath, probe, (*handler).healthy},
+	{get, readyPath, probe, (*handler).isReady},
 	{get, jwksPath, probe, (*handler).jwks},
 	{get, "/openapi.json", probe, (*handler).openAPI},
 

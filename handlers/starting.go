@@ -22,7 +22,7 @@ func Starting(o Options) http.Handler {
 	h.doors = h.makeDoors()
 	h.doors.people, h.doors.programs = h.doors.machines, h.doors.machines // what stands behind theirs asks the database
 	e := h.newEcho(o.TrustedProxies)
-	for path, answer := range map[string]echo.HandlerFunc{"/healthz": h.healthy, "/readyz": h.isReady} {
+	for path, answer := range map[string]echo.HandlerFunc{livePath: h.healthy, readyPath: h.isReady} {
 		e.GET(path, answer)
 		e.HEAD(path, answer)
 	}

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,6 +30,9 @@ const (
 	stopTimeout   = 20 * time.Second
 	grace         = 10 * time.Second // for requests that are under way when the server stops
 	eventsTimeout = 5 * time.Second  // for storing the last security events
+
+	openingTime = 10 * time.Second // in which requests wait for a server that starts
+	openingWait = 2 * time.Second  // of each
 
 	sweepEvery = 10 * time.Minute
 )
@@ -78,7 +80,7 @@ func (p *program) stopInTime(ctx context.Context, timeout time.Duration, serve f
 }
 
 // serve starts everything in order and stops it in reverse. The ports come first: where one is taken, nothing else is begun;
-// and they answer at once, 503 until the database is there.
+// and they answer from the beginning, 503 if the database does not come soon.
 func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	listener, err := listen(ctx, "ADDR", p.config.Addr)
 	if err != nil {
@@ -89,16 +91,15 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 		BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, HSTSSubdomains: p.config.HSTSSubdomains, TrustedProxies: p.config.TrustedProxies,
 		RateLimit: int(p.config.RateLimit), MetricsApart: p.config.MetricsAddr != "", Log: p.log,
 	}
-	front := startWeb(p.log, listener, p.closeWhenStopping(handlers.Starting(options)))
+	answers, metrics := newOpening(handlers.Starting(options)), newOpening(handlers.StartingMetrics())
+	front := startWeb(p.log, listener, p.closeWhenStopping(answers))
 	defer front.close()
-	var metrics *web
 	if p.config.MetricsAddr != "" {
 		listener, err := listen(ctx, "METRICS_ADDR", p.config.MetricsAddr)
 		if err != nil {
 			return err
 		}
-		metrics = startWeb(p.log, listener, handlers.StartingMetrics())
-		defer metrics.close()
+		defer startWeb(p.log, listener, metrics).close()
 	}
 	collectLess()
 	db, s, err := p.startStore(ctx)
@@ -131,10 +132,8 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	options.Keyring, options.Verifier, options.Cookies, options.Secrets = ring, verifier, s.Cookies(), s.Secrets("form tokens")
 	options.Ready, options.Pools = p.ready(s), s.Pools
 	handler := handlers.New(options)
-	if metrics != nil {
-		metrics.use(handler.Metrics)
-	}
-	front.use(p.closeWhenStopping(handler))
+	metrics.end(handler.Metrics)
+	answers.end(handler)
 	defer p.flushSecurityEvents(ctx, ring)
 	return p.answer(ctx, front, base, db.ended())
 }
@@ -188,20 +187,56 @@ func (p *program) flushSecurityEvents(ctx context.Context, ring *keyring.Keyring
 	}
 }
 
-// web is an HTTP server on a port. Its handler can be replaced while it serves.
+// opening answers by one handler until the server has started, and then by another. A balancer that does not look at /readyz
+// sends requests as soon as the port is open, so in the first seconds each waits for the other handler, unless it is a probe.
+type opening struct {
+	first http.Handler
+	until time.Time     // requests wait
+	ended chan struct{} // closed once there is the other
+	other http.Handler
+}
+
+func newOpening(first http.Handler) *opening {
+	return &opening{first: first, until: time.Now().Add(openingTime), ended: make(chan struct{})}
+}
+
+// end lets the other handler answer from now on.
+func (o *opening) end(other http.Handler) {
+	o.other = other
+	close(o.ended)
+}
+
+func (o *opening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-o.ended:
+		o.other.ServeHTTP(w, r)
+		return
+	default: // only who has to wait needs a timer
+	}
+	if wait := min(openingWait, time.Until(o.until)); wait > 0 && !handlers.Probe(r.URL.Path) {
+		select {
+		case <-o.ended:
+			o.other.ServeHTTP(w, r)
+			return
+		case <-time.After(wait):
+		case <-r.Context().Done():
+		}
+	}
+	o.first.ServeHTTP(w, r)
+}
+
+// web is an HTTP server on a port.
 type web struct {
 	*http.Server
 	address net.Addr
-	handler atomic.Pointer[http.Handler]
 	failed  chan error // what ended it, unless Shutdown or Close did
 }
 
 // startWeb serves on the listener, within bounds for what a slow or hostile client can hold on to.
-func startWeb(log *slog.Logger, listener net.Listener, first http.Handler) *web {
+func startWeb(log *slog.Logger, listener net.Listener, handler http.Handler) *web {
 	w := &web{address: listener.Addr(), failed: make(chan error, 1)}
-	w.use(first)
 	w.Server = &http.Server{
-		Handler:           http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { (*w.handler.Load()).ServeHTTP(rw, r) }),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      15 * time.Second,
@@ -217,9 +252,6 @@ func startWeb(log *slog.Logger, listener net.Listener, first http.Handler) *web 
 	}()
 	return w
 }
-
-// use replaces the handler for the requests that begin from now on.
-func (w *web) use(handler http.Handler) { w.handler.Store(&handler) }
 
 func (w *web) close() { _ = w.Close() }
 

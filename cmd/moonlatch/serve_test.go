@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -14,8 +15,10 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/moonlatch/moonlatch/store/storetest"
@@ -109,6 +112,7 @@ func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
 			away(cable)
 			metrics := &server{address: free(t)}
 			s := startWithout(t, "DATABASE_URL="+address, "METRICS_ADDR="+metrics.address, "SHUTDOWN_DELAY=0s")
+			var asking sync.WaitGroup // at once, since all but the probes wait for the start
 			for path, want := range map[string]struct {
 				status int
 				says   string
@@ -120,13 +124,18 @@ func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
 				"/v1/api-keys":     {503, `"code":"unavailable"`},
 				"/v1/forward-auth": {503, `"code":"unavailable"`},
 			} {
-				if status, said := s.get(t, path); status != want.status || !strings.Contains(said, want.says) {
-					t.Errorf("%s answers %d %s", path, status, said)
+				asking.Go(func() {
+					if status, said := s.get(t, path); status != want.status || !strings.Contains(said, want.says) {
+						t.Errorf("%s answers %d %s", path, status, said)
+					}
+				})
+			}
+			asking.Go(func() {
+				if status, said := metrics.get(t, "/metrics"); status != http.StatusServiceUnavailable {
+					t.Errorf("the metrics' address answers %d %s", status, said)
 				}
-			}
-			if status, said := metrics.get(t, "/metrics"); status != http.StatusServiceUnavailable {
-				t.Errorf("the metrics' address answers %d %s", status, said)
-			}
+			})
+			asking.Wait()
 			if s.stdout.String() != "" {
 				t.Errorf("it says %s", s.stdout.String())
 			}
@@ -152,6 +161,42 @@ func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRequestsWaitForTheStart sends requests before, during and after the start, in a bubble's time.
+func TestRequestsWaitForTheStart(t *testing.T) {
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	}
+	synctest.Test(t, func(t *testing.T) {
+		answers := newOpening(says("starting"))
+		var asking sync.WaitGroup
+		ask := func(path, want string, after time.Duration) {
+			began := time.Now()
+			asking.Go(func() {
+				got := httptest.NewRecorder()
+				answers.ServeHTTP(got, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+				if took := time.Since(began); got.Body.String() != want || took != after {
+					t.Errorf("%s says %q after %s", path, got.Body, took)
+				}
+			})
+		}
+		ask("/v1/forward-auth", "starting", openingWait)
+		ask("/healthz", "starting", 0)
+		ask("/readyz", "starting", 0)
+		time.Sleep(openingTime - time.Second)
+		ask("/sign-in", "starting", time.Second)
+		time.Sleep(2 * time.Second)
+		ask("/sign-in", "starting", 0) // the start takes long: nobody waits for it any more
+
+		asking.Wait()
+		answers = newOpening(says("starting"))
+		ask("/v1/forward-auth", "started", time.Second)
+		time.Sleep(time.Second)
+		answers.end(says("started"))
+		ask("/readyz", "started", 0)
+		asking.Wait()
+	})
 }
 
 func TestServeStopsWhileItWaitsForTheDatabase(t *testing.T) {

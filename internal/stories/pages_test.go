@@ -13,7 +13,7 @@ import (
 
 // notPages are GET routes whose answer is no page, by path or by the constant that names it.
 var notPages = map[string]bool{
-	"/healthz": true, "/readyz": true, "jwksPath": true, "/openapi.json": true,
+	"livePath": true, "readyPath": true, "jwksPath": true, "/openapi.json": true,
 	"exportAuditPath": true, "exportSecurityPath": true, "exportKeyOwnersPath": true, "exportKeysPath": true,
 }
 
