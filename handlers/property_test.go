@@ -133,7 +133,7 @@ func covers(held, wanted []string) bool {
 	return true
 }
 
-// reachesFurther says whether the plaintext does what it did not before, or for longer.
+// reachesFurther says whether the plaintext does what it did not before, or for longer. No network of these tests holds another.
 func (k *life) reachesFurther(before life) bool {
 	return k.status == "active" && before.status != "active" || k.expires.After(before.expires) || before.from != "" && k.from != before.from
 }
@@ -187,15 +187,23 @@ func (c caller) refused(now time.Time, what verb) int {
 			return http.StatusUnauthorized
 		}
 	}
-	if c.suspended || !slices.Contains(what.roles, c.Role) || c.key != nil && !covers(c.key.scopes, []string{what.scope}) {
+	if c.suspended || !slices.Contains(what.roles, c.role()) || c.key != nil && !covers(c.key.scopes, []string{what.scope}) {
 		return http.StatusForbidden
 	}
 	return 0
 }
 
+// role is the one that the caller acts with.
+func (c caller) role() account.Role {
+	if c.key != nil {
+		return c.Role.AtMost(c.key.limit)
+	}
+	return c.Role
+}
+
 // mayHandOut says whether the caller may make, or keep, a key like this one.
 func (c caller) mayHandOut(k life) bool {
-	if slices.Contains(k.scopes, "*") && c.Role != account.Owner {
+	if slices.Contains(k.scopes, "*") && c.role() != account.Owner {
 		return false
 	}
 	if c.key == nil {
@@ -240,7 +248,7 @@ func newWorld(r *rapid.T, s *site, clock *stoppedClock) *world {
 	}
 	w.foreign = &someone{Actor: storetest.Organisation(s.t, s.store).Owner}
 	for _, c := range []caller{w.owner(), {someone: w.members[1]}} { // everything needs keys to begin with
-		k := &life{name: "first", owner: c.someone, limit: c.Role, createdBy: c.MemberID, status: "active", created: w.now(), expires: w.now().Add(90 * 24 * time.Hour),
+		k := &life{name: "first", owner: c.someone, limit: c.role(), createdBy: c.MemberID, status: "active", created: w.now(), expires: w.now().Add(90 * 24 * time.Hour),
 			environment: "live", scopes: []string{"read:chat", "write:api-keys"}}
 		got := w.call(r, c, post, "/v1/api-keys", object{"name": k.name, "scopes": k.scopes})
 		w.expect(r, got, 201, nil)
@@ -382,7 +390,7 @@ func (w *world) issue(r *rapid.T) {
 	if c.someone == w.foreign { // what they issue is not this organisation's affair
 		c = w.owner()
 	}
-	k := &life{name: rapid.SampledFrom([]string{"a", "b"}).Draw(r, "name"), owner: c.someone, limit: c.Role, createdBy: c.MemberID, status: "active", created: now, expires: now.Add(90 * 24 * time.Hour),
+	k := &life{name: rapid.SampledFrom([]string{"a", "b"}).Draw(r, "name"), owner: c.someone, limit: c.role(), createdBy: c.MemberID, status: "active", created: now, expires: now.Add(90 * 24 * time.Hour),
 		environment: rapid.SampledFrom([]string{"live", "live", "test"}).Draw(r, "environment"), from: w.drawNetwork(r)}
 	k.scopes = slices.Compact(slices.Sorted(slices.Values(rapid.SliceOfN(rapid.SampledFrom(someScopes), 0, 3).Draw(r, "scopes"))))
 	body := object{"name": k.name, "scopes": k.scopes, "environment": k.environment, "ipAllowlist": allowlist(k.from)}
@@ -507,14 +515,14 @@ func (w *world) edit(r *rapid.T) {
 				reasons = append(reasons, 400)
 			}
 			// In an owner's name a key with "*" may do what the caller may not.
-			if slices.Contains(k.scopes, "*") && to.Role == account.Owner && c.Role != account.Owner {
+			if slices.Contains(k.scopes, "*") && to.Role == account.Owner && c.role() != account.Owner {
 				reasons = append(reasons, 403)
 			}
 			after.owner, after.limit = to, k.limit.AtMost(to.Role)
 		}
 	}
-	// So may one that was made for an owner, which is why only owners let it loose.
-	if slices.Contains(k.scopes, "*") && k.limit == account.Owner && c.Role != account.Owner && after.reachesFurther(*k) {
+	// Only an owner may enable, widen or extend such a key that acts as an owner.
+	if slices.Contains(k.scopes, "*") && k.limit == account.Owner && c.role() != account.Owner && after.reachesFurther(*k) {
 		reasons = append(reasons, 403)
 	}
 	if len(body) == 0 {
@@ -569,7 +577,7 @@ func (w *world) rotate(r *rapid.T) {
 	}
 	next := *k
 	next.created, next.expires, next.createdBy = now, now.Add(min(k.expires.Sub(k.created), year)), c.MemberID
-	next.limit = k.owner.Role.AtMost(c.Role)
+	next.limit = k.owner.Role.AtMost(c.role())
 	end := now.Add(grace)
 	if end.After(k.expires) {
 		end = k.expires
