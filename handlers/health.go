@@ -15,9 +15,6 @@ const (
 	readyPath = "/readyz"
 )
 
-// Probe reports whether a path is for whoever asks how the server is, who is answered at once.
-func Probe(path string) bool { return path == livePath || path == readyPath }
-
 // healthy answers as long as the process lives.
 func (h *handler) healthy(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
 

@@ -117,7 +117,7 @@ func readForm(next echo.HandlerFunc) echo.HandlerFunc {
 
 const (
 	// requestTimeout bounds all that a request asks of the database, the waits for a connection included. Then the answer
-	// is 503, within 3 s of the request.
+	// is 503, within 3 s of the request or of the start that it waited for.
 	requestTimeout = 2500 * time.Millisecond
 
 	// manyRowsTimeout bounds a change of very many rows: the 10,000 keys of one member or bias profile.

@@ -141,14 +141,19 @@ func (s *server) end(t *testing.T) int {
 
 func (s *server) get(t *testing.T, path string) (int, string) {
 	t.Helper()
-	response, err := http.Get("http://" + s.address + path)
+	status, body, err := s.ask(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return status, body
+}
+
+func (s *server) ask(path string) (int, string, error) {
+	response, err := http.Get("http://" + s.address + path)
+	if err != nil {
+		return 0, "", err
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(body)
+	return response.StatusCode, string(body), err
 }

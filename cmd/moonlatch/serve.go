@@ -31,8 +31,12 @@ const (
 	grace         = 10 * time.Second // for requests that are under way when the server stops
 	eventsTimeout = 5 * time.Second  // for storing the last security events
 
-	openingTime = 10 * time.Second // in which requests wait for a server that starts
-	openingWait = 2 * time.Second  // of each
+	// startWait is how long a request waits for the start. With the 2 s of a slow look-up its answer comes within the 4 s that
+	// gateways wait. startWaits is for how long after the port opened requests wait; a start that takes longer waits for its database.
+	startWait  = 1500 * time.Millisecond
+	startWaits = 10 * time.Second
+
+	closeTimeout = time.Second // for refusing the requests that wait for a start that ends
 
 	sweepEvery = 10 * time.Minute
 )
@@ -91,15 +95,18 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 		BaseURL: base, BaseURLUnset: p.config.BaseURL == nil, HSTSSubdomains: p.config.HSTSSubdomains, TrustedProxies: p.config.TrustedProxies,
 		RateLimit: int(p.config.RateLimit), MetricsApart: p.config.MetricsAddr != "", Log: p.log,
 	}
-	answers, metrics := newOpening(handlers.Starting(options)), newOpening(handlers.StartingMetrics())
+	starting, endStart := context.WithCancel(ctx)
+	answers, metrics := newStartingHandler(starting, handlers.Starting(options)), newStartingHandler(starting, handlers.StartingMetrics())
 	front := startWeb(p.log, listener, p.closeWhenStopping(answers))
 	defer front.close()
+	defer endStart() // before a port closes
 	if p.config.MetricsAddr != "" {
 		listener, err := listen(ctx, "METRICS_ADDR", p.config.MetricsAddr)
 		if err != nil {
 			return err
 		}
 		defer startWeb(p.log, listener, metrics).close()
+		defer endStart()
 	}
 	collectLess()
 	db, s, err := p.startStore(ctx)
@@ -132,8 +139,8 @@ func (p *program) serve(ctx context.Context, fill bool) (err error) {
 	options.Keyring, options.Verifier, options.Cookies, options.Secrets = ring, verifier, s.Cookies(), s.Secrets("form tokens")
 	options.Ready, options.Pools = p.ready(s), s.Pools
 	handler := handlers.New(options)
-	metrics.end(handler.Metrics)
-	answers.end(handler)
+	metrics.start(handler.Metrics)
+	answers.start(handler)
 	defer p.flushSecurityEvents(ctx, ring)
 	return p.answer(ctx, front, base, db.ended())
 }
@@ -187,42 +194,53 @@ func (p *program) flushSecurityEvents(ctx context.Context, ring *keyring.Keyring
 	}
 }
 
-// opening answers by one handler until the server has started, and then by another. A balancer that does not look at /readyz
-// sends requests as soon as the port is open, so in the first seconds each waits for the other handler, unless it is a probe.
-type opening struct {
-	first http.Handler
-	until time.Time     // requests wait
-	ended chan struct{} // closed once there is the other
-	other http.Handler
+// startingHandler answers by starting until start is called, and then by started. A load balancer that does not look at /readyz
+// sends requests while the server starts, so these wait a while for the start.
+type startingHandler struct {
+	starting  http.Handler
+	ctx       context.Context // of the start: when it ends, no request waits any more
+	waitUntil time.Time
+	ready     chan struct{} // closed when started is set
+	started   http.Handler
 }
 
-func newOpening(first http.Handler) *opening {
-	return &opening{first: first, until: time.Now().Add(openingTime), ended: make(chan struct{})}
+func newStartingHandler(ctx context.Context, starting http.Handler) *startingHandler {
+	return &startingHandler{starting: starting, ctx: ctx, waitUntil: time.Now().Add(startWaits), ready: make(chan struct{})}
 }
 
-// end lets the other handler answer from now on.
-func (o *opening) end(other http.Handler) {
-	o.other = other
-	close(o.ended)
+// start lets the handler answer from now on, also the requests that wait.
+func (s *startingHandler) start(started http.Handler) {
+	s.started = started
+	close(s.ready)
 }
 
-func (o *opening) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *startingHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.awaitStart(r) {
+		s.started.ServeHTTP(w, r)
+	} else {
+		s.starting.ServeHTTP(w, r)
+	}
+}
+
+// awaitStart reports whether the server has started, after a wait if the request needs that.
+func (s *startingHandler) awaitStart(r *http.Request) bool {
 	select {
-	case <-o.ended:
-		o.other.ServeHTTP(w, r)
-		return
-	default: // only who has to wait needs a timer
+	case <-s.ready:
+		return true
+	default:
 	}
-	if wait := min(openingWait, time.Until(o.until)); wait > 0 && !handlers.Probe(r.URL.Path) {
-		select {
-		case <-o.ended:
-			o.other.ServeHTTP(w, r)
-			return
-		case <-time.After(wait):
-		case <-r.Context().Done():
-		}
+	wait := min(startWait, time.Until(s.waitUntil))
+	if wait <= 0 || handlers.AnsweredWhileStarting(r.URL.Path) {
+		return false
 	}
-	o.first.ServeHTTP(w, r)
+	select {
+	case <-s.ready:
+		return true
+	case <-time.After(wait):
+	case <-s.ctx.Done():
+	case <-r.Context().Done():
+	}
+	return false
 }
 
 // web is an HTTP server on a port.
@@ -253,7 +271,14 @@ func startWeb(log *slog.Logger, listener net.Listener, handler http.Handler) *we
 	return w
 }
 
-func (w *web) close() { _ = w.Close() }
+// close ends the server. Requests of a start that ends are just being refused, and get their answers.
+func (w *web) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if w.Shutdown(ctx) != nil {
+		_ = w.Close()
+	}
+}
 
 // ready reports whether a load balancer may send requests here: the database answers, and the server is not stopping.
 func (p *program) ready(s *store.Store) func(context.Context) error {

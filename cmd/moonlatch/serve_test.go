@@ -21,6 +21,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/moonlatch/moonlatch/static"
 	"github.com/moonlatch/moonlatch/store/storetest"
 )
 
@@ -112,7 +113,7 @@ func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
 			away(cable)
 			metrics := &server{address: free(t)}
 			s := startWithout(t, "DATABASE_URL="+address, "METRICS_ADDR="+metrics.address, "SHUTDOWN_DELAY=0s")
-			var asking sync.WaitGroup // at once, since all but the probes wait for the start
+			var asking sync.WaitGroup // at once, since most wait for the start
 			for path, want := range map[string]struct {
 				status int
 				says   string
@@ -125,14 +126,14 @@ func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
 				"/v1/forward-auth": {503, `"code":"unavailable"`},
 			} {
 				asking.Go(func() {
-					if status, said := s.get(t, path); status != want.status || !strings.Contains(said, want.says) {
-						t.Errorf("%s answers %d %s", path, status, said)
+					if status, said, err := s.ask(path); err != nil || status != want.status || !strings.Contains(said, want.says) {
+						t.Errorf("%s answers %d %s, %v", path, status, said, err)
 					}
 				})
 			}
 			asking.Go(func() {
-				if status, said := metrics.get(t, "/metrics"); status != http.StatusServiceUnavailable {
-					t.Errorf("the metrics' address answers %d %s", status, said)
+				if status, said, err := metrics.ask("/metrics"); err != nil || status != http.StatusServiceUnavailable {
+					t.Errorf("the metrics' address answers %d %s, %v", status, said, err)
 				}
 			})
 			asking.Wait()
@@ -169,34 +170,82 @@ func TestRequestsWaitForTheStart(t *testing.T) {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
 	}
 	synctest.Test(t, func(t *testing.T) {
-		answers := newOpening(says("starting"))
+		var answers *startingHandler
 		var asking sync.WaitGroup
-		ask := func(path, want string, after time.Duration) {
+		askUntil := func(ctx context.Context, method, path, want string, after time.Duration) {
 			began := time.Now()
 			asking.Go(func() {
 				got := httptest.NewRecorder()
-				answers.ServeHTTP(got, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+				answers.ServeHTTP(got, httptest.NewRequestWithContext(ctx, method, path, nil))
 				if took := time.Since(began); got.Body.String() != want || took != after {
-					t.Errorf("%s says %q after %s", path, got.Body, took)
+					t.Errorf("%s %s says %q after %s", method, path, got.Body, took)
 				}
 			})
 		}
-		ask("/v1/forward-auth", "starting", openingWait)
-		ask("/healthz", "starting", 0)
-		ask("/readyz", "starting", 0)
-		time.Sleep(openingTime - time.Second)
+		ask := func(path, want string, after time.Duration) {
+			t.Helper()
+			askUntil(t.Context(), http.MethodGet, path, want, after)
+		}
+
+		answers = newStartingHandler(t.Context(), says("starting"))
+		ask("/v1/forward-auth", "starting", startWait)
+		for _, path := range []string{"/healthz", "/readyz", static.Path("app.css"), "/favicon.ico"} {
+			ask(path, "starting", 0)
+		}
+		askUntil(t.Context(), http.MethodHead, "/readyz", "starting", 0)
+		hangsUp, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		askUntil(hangsUp, http.MethodPost, "/v1/api-keys/verify", "starting", time.Second)
+		time.Sleep(startWaits - time.Second)
 		ask("/sign-in", "starting", time.Second)
 		time.Sleep(2 * time.Second)
-		ask("/sign-in", "starting", 0) // the start takes long: nobody waits for it any more
-
+		ask("/sign-in", "starting", 0) // the start takes so long that it waits for the database
 		asking.Wait()
-		answers = newOpening(says("starting"))
-		ask("/v1/forward-auth", "started", time.Second)
+
+		starts, end := context.WithCancel(t.Context())
+		answers = newStartingHandler(starts, says("starting"))
+		ask("/v1/forward-auth", "starting", time.Second)
 		time.Sleep(time.Second)
-		answers.end(says("started"))
+		end()
+		asking.Wait()
+
+		answers = newStartingHandler(t.Context(), says("starting"))
+		ask("/v1/forward-auth", "started", time.Second)
+		ask("/metrics", "started", time.Second)
+		time.Sleep(time.Second)
+		answers.start(says("started"))
 		ask("/readyz", "started", 0)
 		asking.Wait()
 	})
+}
+
+// TestAStartThatEndsAnswersTheRequestsThatWait closes the port while a request waits for the start.
+func TestAStartThatEndsAnswersTheRequestsThatWait(t *testing.T) {
+	listener, err := listen(t.Context(), "ADDR", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	answers := newStartingHandler(ctx, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	asked := make(chan struct{})
+	front := startWeb(slog.New(slog.DiscardHandler), listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(asked)
+		answers.ServeHTTP(w, r)
+	}))
+	s, status := &server{address: listener.Addr().String()}, make(chan int, 1)
+	go func() {
+		got, _, err := s.ask("/sign-in")
+		if err != nil {
+			t.Error(err)
+		}
+		status <- got
+	}()
+	<-asked
+	end()
+	front.close()
+	if got := <-status; got != http.StatusServiceUnavailable {
+		t.Errorf("the request that waits is answered %d", got)
+	}
 }
 
 func TestServeStopsWhileItWaitsForTheDatabase(t *testing.T) {
