@@ -10,7 +10,7 @@ import (
 )
 
 // TestASearchByOwnerLooksAtOwnersOfKeys searches by a name, and by a part of an e-mail that few members have, that most have and few of them own
-// keys, and that more owners have than are asked for by id. The bound is what counts: a list of 20 000 ids took 20 times as
+// keys, and that most owners have. The bound is what counts: a list of 20 000 ids took 20 times as
 // long as the keys.
 func TestASearchByOwnerLooksAtOwnersOfKeys(t *testing.T) {
 	address := storetest.URL(t)
@@ -51,10 +51,19 @@ func TestASearchByOwnerLooksAtOwnersOfKeys(t *testing.T) {
 	check("ada löwe", 1, false, 1)
 	run(members, org.ID, 1100, "busy")
 	run(keys, org.ID, "busy%")
-	check("crowd.exam", 0, true, 1105) // more owners than are asked for by id
+	check("crowd.exam", 0, true, 1105) // most of the newest keys are theirs
 	check("keyowner", 5, false, 5)
-	check("busy10", 111, false, 111)
+	check("busy100", 11, false, 11)
 	check("idle", 0, false, 0) // not the members, of whom more match than are asked for by id
+	run(`UPDATE api_keys SET created_at = created_at - interval '1 day' WHERE org_id = $1 AND name = 'bulk'`, org.ID)
+	run(members, org.ID, 1, "robot")
+	run(keys, org.ID, "robot%")
+	run(`INSERT INTO api_keys (id, org_id, name, environment, prefix, hash, signature, scopes, status, owner_id, created_by, created_at, expires_at)
+		SELECT gen_random_uuid(), org_id, 'bulk', 'live', 'robot' || i, sha256(('robot' || i)::bytea), 'aaaaaa', '{read:chat}', 'enabled', owner_id, owner_id, created_at, now() + interval '1 day'
+		FROM api_keys, generate_series(1, 100) AS i WHERE org_id = $1 AND prefix LIKE 'robot1@%'`, org.ID)
+	check("busy1", 212, false, 212) // no newest key is theirs
+	check("busy", 0, true, 1100)    // and they are more than are asked for by id
+	run(`DELETE FROM api_keys WHERE org_id = $1 AND prefix LIKE 'robot%'`, org.ID)
 	page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{Orphaned: true}, apikey.Sort{By: apikey.ByName}, apikey.Position{}, 5000)
 	if err != nil || len(page.Rows) != 1105 || slices.ContainsFunc(page.Rows, func(r store.KeyRow) bool { return r.Owner.Status == "active" }) {
 		t.Errorf("%d orphaned keys: %v", len(page.Rows), err)

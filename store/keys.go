@@ -300,10 +300,13 @@ func ownerLike(pattern string) string {
 	return `(m.email ILIKE ` + pattern + ` OR m.name ILIKE ` + pattern + `)`
 }
 
-// Before a list looks at keys, it looks for their owners.
 const (
-	fewOwners  = 50  // are looked at one by one
-	mostOwners = 500 // are asked for by id
+	// fewOwners bounds how many owners of keys a list looks at one by one.
+	fewOwners = 50
+	// mostOwners bounds how many ids of owners a list asks for.
+	mostOwners = 500
+	// newestKeys are as many as tell whether a list finds a page of keys soon.
+	newestKeys = 100
 )
 
 // someOwners are the owners of keys for whom a condition holds: their ids or, where there are too many of them, whether
@@ -322,8 +325,9 @@ func (o someOwners) own(ids, condition string) string {
 }
 
 // ownersWhere finds the owners of an organisation's keys for whom a condition on a member m holds; its parameters begin at $2.
-// It goes from owner to owner first: an organisation with many members may have few who own keys. Where more do, it looks
-// among the members.
+// It goes from owner to owner first: an organisation with many members may have few who own keys. If more do and a tenth of the
+// newest keys are theirs, a list has its page after few keys, and their ids would take longer. Otherwise it looks for them among
+// the members.
 func (s *Store) ownersWhere(ctx context.Context, orgID, condition string, args ...any) (someOwners, error) {
 	args = append([]any{orgID}, args...)
 	var owners struct {
@@ -336,6 +340,12 @@ func (s *Store) ownersWhere(ctx context.Context, orgID, condition string, args .
 		CROSS JOIN LATERAL (SELECT * FROM members WHERE id = o.owner_id OFFSET 0) AS m`, args...) // OFFSET keeps the join from reading all members
 	if err != nil || owners.Seen <= fewOwners {
 		return someOwners{ids: owners.IDs}, tidy(err)
+	}
+	var theirs int
+	err = s.db.GetContext(ctx, &theirs, `SELECT count(*) FROM (SELECT owner_id FROM api_keys WHERE org_id = $1
+		ORDER BY created_at DESC, id DESC LIMIT `+strconv.Itoa(newestKeys)+`) AS k JOIN members m ON m.id = k.owner_id WHERE `+condition, args...)
+	if err != nil || theirs >= newestKeys/10 {
+		return someOwners{many: true}, tidy(err)
 	}
 	ids := []string{}
 	err = s.db.SelectContext(ctx, &ids, `SELECT m.id FROM members m WHERE m.org_id = $1 AND `+condition+`
