@@ -95,13 +95,20 @@ func startWithout(t *testing.T, env ...string) *server {
 		s.ended <- run(ctx, []string{"moonlatch", "serve"}, strings.NewReader(""), &s.stdout, &s.stderr, append(env, "ADDR="+s.address))
 	}()
 	t.Cleanup(func() { s.wait(t) })
+	s.awaitPort(t, s)
+	return s
+}
+
+// awaitPort waits until the port opens, which the process opens.
+func (s *server) awaitPort(t *testing.T, process *server) {
+	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if conn, err := net.Dial("tcp", s.address); err == nil {
 			_ = conn.Close()
-			return s
+			return
 		}
-		if len(s.ended) > 0 || time.Now().After(deadline) {
-			t.Fatalf("the port does not open: %s", s.stderr.String())
+		if len(process.ended) > 0 || time.Now().After(deadline) {
+			t.Fatalf("the port does not open: %s", process.stderr.String())
 		}
 	}
 }
@@ -113,6 +120,7 @@ func TestServeAnswersWhileTheDatabaseIsAway(t *testing.T) {
 			away(cable)
 			metrics := &server{address: free(t)}
 			s := startWithout(t, "DATABASE_URL="+address, "METRICS_ADDR="+metrics.address, "SHUTDOWN_DELAY=0s")
+			metrics.awaitPort(t, s)
 			var asking sync.WaitGroup // at once, since most wait for the start
 			for path, want := range map[string]struct {
 				status int
