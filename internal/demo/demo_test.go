@@ -52,6 +52,30 @@ func TestFilledDatabaseShowsEverythingThereIs(t *testing.T) {
 	})
 }
 
+// TestTheDemonstrationIsWholeOnEveryDayOfTheWeek fills databases at different times of different days: some callers rest at weekends.
+func TestTheDemonstrationIsWholeOnEveryDayOfTheWeek(t *testing.T) {
+	for day := range 7 {
+		s := storetest.New(t)
+		at := time.Now().Truncate(apikey.Day).Add(-time.Duration(day) * (apikey.Day - 3*time.Hour))
+		s.Now = func() time.Time { return at }
+		t.Run(at.Weekday().String(), func(t *testing.T) {
+			if _, err := demo.Fill(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			org, err := s.OrganisationByName(t.Context(), demo.Organisation)
+			if err != nil {
+				t.Fatal(err)
+			}
+			page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{}, apikey.Newest, apikey.Position{}, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkKeys(t, s, page.Rows)
+			checkUsage(t, s, page.Rows)
+		})
+	}
+}
+
 // Everybody can sign in but who left; nobody's password is another's; no session of the story is left.
 func checkPeople(t *testing.T, s *store.Store, accounts demo.Accounts) {
 	roles, passwords := map[account.Role]int{}, map[string]bool{}

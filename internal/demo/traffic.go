@@ -99,7 +99,7 @@ func (f *filler) call() error {
 	return nil
 }
 
-// calls are the line's requests of the last days; of a caller that stopped, its last days. The dice are the line's
+// calls are the line's requests of the last days; of a caller that stopped before these, its last week. The dice are the line's
 // own, so that the shape is the same every time.
 func (l *line) calls(now time.Time) []store.UsageCount {
 	if l.traffic.shape == nil { // nobody calls
@@ -110,8 +110,8 @@ func (l *line) calls(now time.Time) []store.UsageCount {
 	var out []store.UsageCount
 	mood := 1.0 // no two days are alike
 	from := now.AddDate(0, 0, -shown)
-	if ended := until.AddDate(0, 0, -1); ended.Before(from) { // of what is long over the last use is known, and no count
-		from = ended
+	if week := until.AddDate(0, 0, -7); week.Before(from) { // a day could be one on which nobody works
+		from = week
 	}
 	for hour := from.Truncate(time.Hour); hour.Before(until); hour = hour.Add(time.Hour) {
 		if hour.Hour() == 0 {
