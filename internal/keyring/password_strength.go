@@ -2,6 +2,8 @@ package keyring
 
 import (
 	_ "embed" // for phrases and germanWords
+	"encoding/base64"
+	"encoding/hex"
 	"math"
 	"regexp"
 	"slices"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/trustelem/zxcvbn/matching"
 	"github.com/trustelem/zxcvbn/scoring"
@@ -52,7 +55,13 @@ var phraseWords = sync.OnceValue(func() []string {
 		}
 	}
 	for line := range strings.Lines(phrases) {
-		out = append(out, asciiForms(line)...)
+		words := strings.Fields(line)
+		out = append(out, asciiForms(inOrder(line))...)
+		for last := range words { // people leave off the end of what is long
+			if beginning := strings.Join(words[:last+1], ""); last+1 == len(words) || last >= 2 && len(beginning) >= 10 {
+				out = append(out, asciiForms(beginning)...)
+			}
+		}
 	}
 	return out
 })
@@ -98,10 +107,69 @@ func guesses(password string, own []string) float64 {
 			weakest = min(weakest, windowGuesses(spelling, words))
 		}
 	}
+	weakest = min(weakest, mixedGuesses(lettersAndDigits(strings.ToLower(inASCII(normalPassword(password)))), words))
 	if rest := emailAddress.ReplaceAllString(normalPassword(password), ""); rest != normalPassword(password) {
 		weakest = min(weakest, addressGuesses*windowGuesses(inASCII(rest), words))
 	}
 	return weakest
+}
+
+// inOrder puts a text's words into the order of the alphabet, so that a phrase is found whichever comes first.
+func inOrder(text string) string {
+	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.N) })
+	return strings.Join(slices.Sorted(slices.Values(words)), "")
+}
+
+// decoded are the texts that a password in hexadecimal or base64 stands for.
+func decoded(password string) (texts []string) {
+	unpadded := strings.TrimRight(password, "=")
+	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.RawStdEncoding.DecodeString, base64.RawURLEncoding.DecodeString} {
+		if text, err := decode(unpadded); err == nil && utf8.Valid(text) {
+			texts = append(texts, string(text))
+		}
+	}
+	return texts
+}
+
+// year matches one that people write behind a word, or behind each of several.
+var year = regexp.MustCompile(`19\d\d|20\d\d`)
+
+// row matches a row of letters or of digits.
+var row = regexp.MustCompile(`\D+|\d+`)
+
+// yearGuesses is how many guesses a year takes, however often a password repeats it.
+const yearGuesses = 100
+
+// mixedGuesses estimates what simple texts were mixed to, as "a1b2c3", "aabbcc" and "Jan2026Feb2026" are: letters and digits
+// apart, what stands several times in a row once, the years taken out. Each place at which it may have been mixed takes a
+// guess of two.
+func mixedGuesses(text string, words []string) float64 {
+	years := map[string]bool{}
+	rest := year.ReplaceAllStringFunc(text, func(y string) string { years[y] = true; return "" })
+	single := squeezed(text)
+	return min(apartGuesses(text, words), math.Exp2(float64(len(single)))*apartGuesses(single, words),
+		math.Pow(yearGuesses, float64(len(years)))*min(windowGuesses(rest, words), apartGuesses(rest, words)))
+}
+
+// apartGuesses estimates a text's letters and its digits, each by themselves.
+func apartGuesses(text string, words []string) float64 {
+	rows := len(row.FindAllString(text, -1))
+	return math.Exp2(float64(rows)) * windowGuesses(only(text, unicode.IsLetter), words) * windowGuesses(only(text, unicode.IsDigit), words)
+}
+
+// squeezed writes a character once that stands several times in a row.
+func squeezed(text string) string {
+	return string(slices.Compact([]rune(text)))
+}
+
+// only leaves the characters of a class.
+func only(text string, class func(rune) bool) string {
+	return strings.Map(func(r rune) rune {
+		if class(r) {
+			return r
+		}
+		return -1
+	}, text)
 }
 
 // windowGuesses reads a long text's beginning and its end, each strengthWindow characters, and returns the better: the
@@ -117,6 +185,9 @@ func windowGuesses(text string, words []string) float64 {
 // textGuesses is zxcvbn's estimate without what it adds for each further part: that alone makes 10^12 of any four words, be they
 // the person's own.
 func textGuesses(text string, words []string) float64 {
+	if text == "" {
+		return 1
+	}
 	return scoring.MostGuessableMatchSequence(text, matching.Omnimatch(text, words), true).Guesses
 }
 
@@ -124,9 +195,10 @@ func textGuesses(text string, words []string) float64 {
 // Shift key and without common substitutions; and the same of the keys on which Cyrillic letters were typed.
 func spellings(password string) []string {
 	var out []string
-	for _, text := range []string{inASCII(password), inASCII(cyrillicKeys.Replace(password))} {
+	for _, text := range append(decoded(password), password, cyrillicKeys.Replace(password)) {
+		text = inASCII(text)
 		lower := strings.ToLower(text)
-		out = append(out, text, lettersAndDigits(text), unshift.Replace(lower), lettersAndDigits(unshift.Replace(lower)), lettersAndDigits(unleet.Replace(lower)))
+		out = append(out, text, lettersAndDigits(text), inOrder(lower), unshift.Replace(lower), lettersAndDigits(unshift.Replace(lower)), lettersAndDigits(unleet.Replace(lower)))
 	}
 	return out
 }
@@ -153,12 +225,7 @@ var unshift = strings.NewReplacer("!", "1", "@", "2", "#", "3", "$", "4", "%", "
 var unleet = strings.NewReplacer("@", "a", "4", "a", "3", "e", "1", "i", "!", "i", "0", "o", "$", "s", "5", "s", "7", "t", "+", "t")
 
 func lettersAndDigits(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.In(r, unicode.L, unicode.M, unicode.N) {
-			return r
-		}
-		return -1
-	}, text)
+	return only(text, func(r rune) bool { return unicode.In(r, unicode.L, unicode.M, unicode.N) })
 }
 
 // cyrillicKeys puts Cyrillic letters into the place of the Latin ones of the same keys, so that walks over the Russian
