@@ -67,8 +67,8 @@ type keyOfRequest struct{}
 func KeyOf(ctx context.Context) Key { return ctx.Value(keyOfRequest{}).(Key) }
 
 // Require lets requests through whose key is good and holds every scope. Whatever goes wrong is a refusal. next does not see
-// the key itself, in X-Api-Key or Authorization, nor any X-Key-… header of the client, with underscores or not. It sees an
-// Authorization that holds no API key where the key came in X-Api-Key: that is for callers of your own.
+// the key itself, in X-Api-Key or Authorization, nor any X-Key-… header of the client, with underscores or not, nor trailers. It
+// sees an Authorization that holds no API key where the key came in X-Api-Key: that is for callers of your own.
 func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 	client := *m.Client
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // keys go to no other place
@@ -108,11 +108,11 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 	})
 }
 
-// withoutKeyHeaders copies a request without X-Key-… in any spelling that a program behind may read as that. What a gateway
-// says of a key in these headers, a client can't say here.
+// withoutKeyHeaders copies a request without X-Key-… in any spelling that a program behind may read as that, and without
+// trailers, which may be headers for it. What a gateway says of a key in these headers, a client can't say here.
 func withoutKeyHeaders(r *http.Request) *http.Request {
 	out := *r
-	out.Header = r.Header.Clone()
+	out.Header, out.Trailer = r.Header.Clone(), nil
 	for name := range out.Header {
 		if strings.HasPrefix(strings.ToLower(notAlphanumeric.ReplaceAllString(name, "-")), "x-key-") {
 			delete(out.Header, name)
@@ -133,7 +133,7 @@ func challenge(w http.ResponseWriter, with string) {
 // headers, on open paths too. Put it around the whole ServeMux.
 func RejectAmbiguousPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !unambiguous(r.URL.EscapedPath()) {
+		if path := r.URL.EscapedPath(); !unambiguous(path) || r.URL.RawPath != "" && r.URL.RawPath != path { // Go wrote it anew
 			http.Error(w, "Write the path without empty or dot segments and needless codes.", http.StatusBadRequest)
 			return
 		}
@@ -185,6 +185,11 @@ func AllowOrigins(next http.Handler, origins ...string) http.Handler {
 // maxKey is longer than any key, in bytes. Moonlatch is not asked about what is longer.
 const maxKey = 1 << 10
 
+// holdsKey reports whether a key begins somewhere in a text, in a scheme that is not read here too.
+func holdsKey(text string) bool {
+	return strings.Contains(text, "pk_live_") || strings.Contains(text, "pk_test_")
+}
+
 var errCredential = errors.New("several credentials, or one that can't be read")
 
 // credential returns the key that a request shows, as Moonlatch itself reads it: Bearer, Basic with its user and pass, or
@@ -203,7 +208,7 @@ func credential(header http.Header) (key, others string, err error) {
 	}
 	switch {
 	case len(keys) == 1 && len(authorizations) == 1:
-		if strings.HasPrefix(authorized(authorizations[0]), "pk_") { // as every key begins
+		if strings.HasPrefix(authorized(authorizations[0]), "pk_") || holdsKey(authorizations[0]) {
 			return "", "", errCredential
 		}
 		return keys[0], authorizations[0], nil
@@ -273,7 +278,7 @@ func (m Moonlatch) verify(ctx context.Context, shown, address string, scopes []s
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
 		return "", nil, err
 	}
-	if answer.Code == "" || answer.Code == "valid" && answer.Key == nil {
+	if answer.Code == "" || answer.Code == "valid" && (answer.Key == nil || answer.Key.ID == "") {
 		return "", nil, errors.New("the answer is not Moonlatch's")
 	}
 	return answer.Code, answer.Key, nil

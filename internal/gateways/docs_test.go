@@ -189,6 +189,12 @@ func TestTraefikAsksOnEveryRoute(t *testing.T) {
 		}
 		return decoded, true
 	})
+	upgrade := regexp.MustCompile(quoted(t, dynamic.HTTP.Routers["refused"].Rule, "HeaderRegexp(`Upgrade`, `", "`)"))
+	for value, refused := range map[string]bool{"websocket": false, "WebSocket": false, "h2c": true, "websocket, h2c": true, "websockets": true, "xwebsocket": true, "websocke": true, "TLS/1.0": true, "websockex": true, "foo": true, "": true} {
+		if upgrade.MatchString(value) != refused {
+			t.Errorf("an Upgrade to %q is refused: %t", value, !refused)
+		}
+	}
 	for name, middleware := range dynamic.HTTP.Middlewares {
 		for header, value := range middleware.Headers.CustomRequestHeaders {
 			if value != "" {
@@ -293,7 +299,7 @@ var envoyWords = strings.Fields(`
 	common_http_protocol_options comparison connect_timeout default_value direct_response disabled domains endpoint endpoints exact explicit_http_config
 	failure_mode_allow filter filter_chains filters header headers headers_to_add headers_with_underscores_action http_filters http_protocol_options
 	http_service idle_timeout invert_match key layered_runtime layers lb_endpoints listeners load_assignment local_reply_config mappers match merge_slashes mutations name
-	normalize_path op path path_prefix path_separated_prefix path_with_escaped_slashes_action patterns port_value prefix regex remove safe_regex
+	normalize_path op path path_prefix path_separated_prefix path_with_escaped_slashes_action patterns port_value prefix regex remove remove_on_match key_matcher safe_regex
 	request_headers_to_remove request_mutations route route_config routes runtime_key server_uri socket_address stat_prefix static_resources
 	and_filter or_filter flags response_flag_filter static_layer status status_code status_code_filter status_on_error string_match timeout transport_api_version type typed_config typed_extension_protocol_options
 	typed_per_filter_config upgrade_configs upgrade_type uri use_remote_address value virtual_hosts
@@ -314,8 +320,18 @@ func TestEnvoyAsksOnEveryRoute(t *testing.T) {
 		t.Fatalf("the filters are %v", filters)
 	}
 	var removed []string
+	var odd *regexp.Regexp
 	for _, mutation := range filters[1].at("typed_config", "mutations").list("request_mutations") {
+		if pattern := mutation.at("remove_on_match", "key_matcher", "safe_regex")["regex"]; pattern != nil {
+			odd = regexp.MustCompile("^(?:" + pattern.(string) + ")$") // Envoy matches the whole name
+			continue
+		}
 		removed = append(removed, mutation["remove"].(string))
+	}
+	for name, want := range map[string]bool{"x.key.id": true, "x-key~id": true, "x-key-id|": true, ".x": true, "x.": true, "x_key_id": true, "+": true, "x-key-id": false, ":path": false, "host": false, "x-odd-1": false} {
+		if odd == nil || odd.MatchString(name) != want {
+			t.Errorf("%s is removed for its name: %t", name, !want)
+		}
 	}
 	sets := strings.Fields("X-Forwarded-For X-Forwarded-Proto") // Envoy itself
 	for _, header := range append(slices.Clone(names), droppedHeaders(t)...) {

@@ -285,6 +285,12 @@ func (s *site) walk(t *testing.T, gateway string) {
 				under := strings.ReplaceAll(name, "-", "_")
 				half := strings.Replace(name, "-Key-", "-Key_", 1)
 				forged = append(forged, name, "forged", strings.ToLower(name), "forged", under, "forged", strings.ToLower(under), "forged", half, "forged")
+				for _, mark := range strings.Split("!#$%&'*+.^`|~", "") { // all that a name may hold beside letters, digits, "-" and "_"
+					forged = append(forged, strings.ReplaceAll(name, "-", mark), "forged", "X-Key"+mark+name[len("X-Key-"):], "forged")
+				}
+			}
+			for _, mark := range strings.Split("!#$%&'*+.^`|~", "") {
+				forged = append(forged, "X"+mark+"Forwarded"+mark+"For", "forged", "X"+mark+"Api"+mark+"Key", "forged")
 			}
 			c.get(path, forged...).expect(t, path, http.StatusOK)
 			for name, values := range s.api.take()[0].header {

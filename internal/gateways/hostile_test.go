@@ -122,6 +122,25 @@ func (s *site) refusesHostile(t *testing.T, address, http2 string, all apikey.Pl
 	}
 }
 
+// dropsTrailers sends trailers that name a key, with a key that may do everything and without one.
+func (s *site) dropsTrailers(t *testing.T, address string, all apikey.Plaintext) {
+	t.Helper()
+	for path, credential := range map[string]string{"/chat": "Authorization: Bearer " + all.Reveal() + "\r\n", "/status": ""} {
+		s.api.take()
+		got := raw(t, address, "POST "+path+" HTTP/1.1\r\nHost: api.example.com\r\n"+credential+"TE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: "+
+			strings.Join(names, ", ")+"\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n"+strings.Join(names, ": forged\r\n")+": forged\r\n\r\n")
+		api := s.api.take()
+		if got != http.StatusOK || len(api) != 1 || api[0].body != "hello" {
+			t.Fatalf("%s: %d, and the API got %v", path, got, api)
+		}
+		for _, name := range names {
+			if api[0].trailer.Get(name) != "" || strings.Contains(strings.Join(api[0].header[name], " "), "forged") {
+				t.Errorf("%s: the API got %v and the trailer %v", path, api[0].header, api[0].trailer)
+			}
+		}
+	}
+}
+
 // walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing. The second address takes HTTP/2
 // without TLS.
 func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
@@ -131,7 +150,7 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 	t.Run("a path that programs read differently is refused", func(t *testing.T) { s.refusesHostile(t, gateway, http2, all) })
 
 	t.Run("any other path goes on as it was written", func(t *testing.T) {
-		for _, target := range append(slices.Clone(harmless), "/", "/.well-known/x", "/statuses", "/status/", "/administrators", "/STATUS") {
+		for _, target := range append(slices.Clone(harmless), "/", "/.well-known/x", "/statuses", "/status/", "/administrators", "/admin-tools", "/admin_x", "/STATUS") {
 			s.ear.take()
 			s.api.take()
 			status := raw(t, gateway, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
@@ -140,7 +159,8 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 				t.Errorf("%.80q: %d, the API got %.200v, Moonlatch was asked %.200v", target, status, api, asked)
 			}
 		}
-		for _, target := range []string{"/admin", "/admin/", "/admin/users", "/ADMIN/users", "/Admin", "http://api.example.com/admin/users"} {
+		for _, target := range []string{"/admin", "/admin/", "/admin/users", "/ADMIN/users", "/Admin", "http://api.example.com/admin/users",
+			"/admin.json", "/admin.", "/Admin,x", "/admin%20", "/admin~", "/admin%C3%A9"} {
 			got := raw(t, gateway, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n")
 			if got != http.StatusForbidden || len(s.api.take()) > 0 {
 				t.Errorf("%s with read:chat alone: %d", target, got)
@@ -167,22 +187,7 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 		}
 	})
 
-	t.Run("a trailer is no header", func(t *testing.T) {
-		for path, credential := range map[string]string{"/chat": "Authorization: Bearer " + all.Reveal() + "\r\n", "/status": ""} {
-			s.api.take()
-			got := raw(t, gateway, "POST "+path+" HTTP/1.1\r\nHost: api.example.com\r\n"+credential+"TE: trailers\r\nTransfer-Encoding: chunked\r\nTrailer: "+
-				strings.Join(names, ", ")+"\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n"+strings.Join(names, ": forged\r\n")+": forged\r\n\r\n")
-			api := s.api.take()
-			if got != http.StatusOK || len(api) != 1 || api[0].body != "hello" {
-				t.Fatalf("%s: %d, and the API got %v", path, got, api)
-			}
-			for _, name := range names {
-				if api[0].trailer.Get(name) != "" || strings.Contains(strings.Join(api[0].header[name], " "), "forged") {
-					t.Errorf("%s: the API got %v and the trailer %v", path, api[0].header, api[0].trailer)
-				}
-			}
-		}
-	})
+	t.Run("a trailer is no header", func(t *testing.T) { s.dropsTrailers(t, gateway, all) })
 
 	t.Run("headers that name another client, scheme, host or path are dropped", func(t *testing.T) {
 		for _, path := range []string{"/chat", "/status"} {
@@ -259,7 +264,7 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 				}
 			}
 		}
-		for _, method := range []string{"TRACE", "CONNECT"} {
+		for _, method := range []string{"TRACE", "CONNECT", "trace", "Connect", "get"} {
 			if got := raw(t, gateway, method+" /status HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n"); got < 400 || len(s.api.take()) > 0 {
 				t.Errorf("%s: %d", method, got)
 			}
@@ -325,6 +330,19 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 		if got := raw(t, gateway, head+"Authorization: Bearer "+chat.Reveal()+"\r\n"+fmt.Sprintf(upgrade, "h2c")); got == http.StatusSwitchingProtocols {
 			t.Error("h2c was upgraded")
 		}
+		for _, path := range []string{"/socket", "/status"} {
+			for _, kinds := range [][]string{{"h2c", "websocket"}, {"websocket", "h2c"}, {"foo", "WebSocket"}, {"websocket, h2c"}, {"h2c,websocket"}, {"h2c"}, {"foo"}, {"websocket/13"}, {" h2c"}} {
+				s.api.take()
+				raw(t, gateway, "GET "+path+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"+
+					"Upgrade: "+strings.Join(kinds, "\r\nUpgrade: ")+"\r\n\r\n")
+				for _, api := range s.api.take() {
+					connection, upgrades := strings.Join(api.header["Connection"], ","), api.header["Upgrade"]
+					if strings.Contains(strings.ToLower(connection), "upgrade") && !(len(upgrades) == 1 && strings.EqualFold(upgrades[0], "websocket")) {
+						t.Errorf("%s, %q: the API was asked to upgrade to %q", path, kinds, upgrades)
+					}
+				}
+			}
+		}
 		response := from(t, "127.0.0.1", gateway).open("/events", bearer(chat)...)
 		defer func() { _ = response.Body.Close() }()
 		if line, err := bufio.NewReader(response.Body).ReadString('\n'); line != "data: first\n" { // the API sends no more until it is left
@@ -348,6 +366,11 @@ func answersPreflights(t *testing.T, address string, chat apikey.Plaintext) {
 		t.Errorf("%v", got.header)
 	}
 	c.send(http.MethodOptions, "/chat", "", ask[:2]...).expect(t, "no preflight", http.StatusUnauthorized)
+	for _, origin := range []string{"", "null", "https://evil.example"} { // else a cache would give this copy to the page that may read it
+		if got := c.get("/chat", append(bearer(chat), "Origin", origin)...).expect(t, "from "+origin, http.StatusOK); got.header.Get("Vary") != "Origin" || got.header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("from %q: %v", origin, got.header)
+		}
+	}
 	for what, header := range map[string][]string{"a good key": bearer(chat), "a refused key": bearer(apikey.NewPlaintext(apikey.Live)), "no key": nil} {
 		for _, path := range []string{"/chat", "/admin"} {
 			got := c.get(path, append(slices.Clone(header), "Origin", "https://app.example.com")...)

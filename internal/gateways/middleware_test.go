@@ -70,6 +70,12 @@ func (s *site) walkMiddlewareHostile(t *testing.T) {
 		}
 	}
 	answersPreflights(t, address, chat)
+	s.dropsTrailers(t, address, all)
+	for _, target := range []string{"/chat%2fx|y", "/chat/%61dmin/|", "/chat/%2e%2e|", "/status|"} {
+		if got := raw(t, address, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n"); got != http.StatusBadRequest || len(s.api.take()) > 0 {
+			t.Errorf("%s: %d", target, got)
+		}
+	}
 
 	for _, path := range []string{"/chat", "/status"} {
 		header := bearer(chat)
@@ -168,6 +174,9 @@ func (s *site) readsCredentialsAsMoonlatchDoes(t *testing.T, moonlatch example.M
 		"another scheme":                       {"Authorization": {"Digest x"}},
 		"the API's own token beside X-Api-Key": {"X-Api-Key": {key}, "Authorization": {"Bearer eyJ.a.b"}},
 		"its own Digest beside X-Api-Key":      {"X-Api-Key": {key}, "Authorization": {"Digest x"}},
+		"a key in another scheme beside one":   {"X-Api-Key": {key}, "Authorization": {"Token " + key}},
+		"a bare key beside X-Api-Key":          {"X-Api-Key": {key}, "Authorization": {two.Reveal()}},
+		"a key behind a tab beside X-Api-Key":  {"X-Api-Key": {key}, "Authorization": {"Bearer\t" + key}},
 		"its own Basic beside X-Api-Key":       {"X-Api-Key": {key}, "Authorization": {basic("ann", "secret")}},
 		"a long key":                           {"X-Api-Key": {strings.Repeat("x", 9_000)}},
 	} {
@@ -272,7 +281,7 @@ func (s *site) walkMiddleware(t *testing.T) {
 	api.Handle("/misconfigured", moonlatch.Require(whose))
 	c.get("/misconfigured", bearer(good)...).expect(t, "its own key is wrong", http.StatusServiceUnavailable)
 
-	for what, answer := range map[string]string{"no object": "<html>", "nothing": "", "null": "null", "no code": "{}", "no key": `{"code":"valid","valid":true}`} {
+	for what, answer := range map[string]string{"no object": "<html>", "nothing": "", "null": "null", "no code": "{}", "no key": `{"code":"valid","valid":true}`, "a key without an id": `{"code":"valid","valid":true,"key":{}}`} {
 		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) }))
 		defer other.Close()
 		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/chat", nil)
