@@ -70,6 +70,9 @@ func TestRefusedSignInsCostNoQuery(t *testing.T) {
 	if allowed := 70 - refused; allowed > 10 { // one a second comes through
 		t.Errorf("%d of 70 requests over the limit were handled", allowed)
 	}
+	if got := s.from("192.0.2.1", post, "/sign-out"); got != http.StatusSeeOther {
+		t.Errorf("signing out without a session takes a query: %d", got)
+	}
 	for _, address := range []string{"192.0.2.2", "2001:db8::1"} {
 		if got := s.from(address, post, views.SignInPath); got == http.StatusTooManyRequests {
 			t.Errorf("another network is refused: %d", got)

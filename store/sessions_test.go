@@ -100,6 +100,13 @@ func TestDestroyedCookieStaysDestroyed(t *testing.T) {
 	if err := cookies.CommitCtx(ctx, "old", []byte("data"), expiry); err != nil || !find("old") {
 		t.Fatal(err)
 	}
+	// Whoever has no session signs out without a row that all of them would write.
+	if err := cookies.DeleteCtx(ctx, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := cookies.CommitCtx(ctx, "", []byte("data"), expiry); err != nil || !find("") {
+		t.Errorf("signing out without a session wrote a row, %v", err)
+	}
 	s.Now = func() time.Time { return time.Now().Add(24*time.Hour + time.Minute) }
 	if find("old") {
 		t.Error("an expired token is found")
