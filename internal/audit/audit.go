@@ -117,7 +117,9 @@ const (
 )
 
 // Kinds are the kinds of subjects.
-var Kinds = []string{"key", "member", "invitation", "session", "organisation", "workspace", "process", "profile", "scope", "policy"}
+var Kinds = []string{
+	"key", "member", "invitation", "session", "organisation", "workspace", "process", "profile", "scope", "policy",
+}
 
 // BrokenError names the first event at which a chain does not hold.
 type BrokenError struct {
