@@ -209,7 +209,7 @@ func refuseEmpty(problems input.Problems, within string, sent map[string]jsontex
 		switch value.Kind() {
 		case 'n':
 			if !known.null {
-				problems[path] = "Send a value, or leave the field out."
+				problems[path] = "null is no value here. Send one, or leave the field out where it is optional."
 			}
 		case '"':
 			if string(value) == `""` && known.optional && !known.empty {

@@ -76,10 +76,11 @@ func readEventFilter(c echo.Context, more ...string) (audit.Filter, error) {
 func readPeriod(c echo.Context, from, to *time.Time, problems input.Problems) {
 	for name, into := range map[string]*time.Time{"from": from, "to": to} {
 		if text := c.QueryParam(name); text != "" {
-			at, err := time.Parse(time.RFC3339, text)
-			if at = at.UTC(); err != nil || at.Year() < 1 || at.Year() > 9999 {
-				problems[name] = "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."
+			at, err := input.Instant(text)
+			if at = at.UTC(); err == nil && (at.Year() < 1 || at.Year() > 9999) {
+				err = input.Sentence("Send a time between the years 1 and 9999.")
 			}
+			problems.Add(name, err)
 			*into = at
 		}
 	}

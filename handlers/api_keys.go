@@ -137,9 +137,8 @@ func idempotencyKey(c echo.Context) (string, error) {
 func onlyForPrograms(expiresAt *string, allowlist []string) error {
 	problems := input.Problems{}
 	if expiresAt != nil {
-		if _, err := time.Parse(time.RFC3339, *expiresAt); err != nil {
-			problems["expiresAt"] = "Send a time in RFC 3339, like 2027-01-31T00:00:00Z."
-		}
+		_, err := input.Instant(*expiresAt)
+		problems.Add("expiresAt", err)
 	}
 	if slices.ContainsFunc(allowlist, func(entry string) bool { return strings.TrimSpace(entry) == "" }) {
 		problems["ipAllowlist"] = "An entry is blank. Send addresses or ranges, or [] to accept the key from everywhere."

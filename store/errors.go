@@ -100,6 +100,8 @@ func tidyAnswer(answer *pq.Error, err error) error {
 	switch code := string(answer.Code); {
 	case code == "22P02": // no UUID at all: as unknown as any other
 		return ErrNotFound
+	case code == "25006":
+		return fmt.Errorf("%w to what writes, for it is read-only, by its settings or as a standby that was not promoted yet: %w", ErrUnavailable, err)
 	case slices.Contains(passingClasses, code[:min(2, len(code))]), slices.Contains(passing, code),
 		code == "55000" && answer.Fatal(): // takes no connections at this time
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -119,7 +121,6 @@ var (
 		"58", // the machine failed
 	}
 	passing = []string{
-		"25006",          // a standby that has not been promoted yet
 		"25P03", "25P04", // a transaction that was idle, or took, too long
 		"3D000", // the database is away, as while it is restored
 		"55P03", // a lock is held for too long

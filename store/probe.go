@@ -34,11 +34,24 @@ func Probe(ctx context.Context, databaseURL string) error {
 		return err
 	}
 	defer func() { _ = db.Close() }()
-	err = keepsSessions(ctx, db)
+	if err = keepsSessions(ctx, db); err == nil {
+		err = holdsUnicode(ctx, db)
+	}
 	if dsn, _, parseErr := dataSource(databaseURL, 0); parseErr == nil && hostsOf(dsn) > 1 && unreachable(err) {
 		return tidy(err) // one of the other hosts may come up
 	}
 	return tidy(explain(err, "DATABASE_URL"))
+}
+
+// holdsUnicode returns an error unless the database's encoding is UTF-8: it would refuse a name in another one, or cut it in the
+// middle of a character.
+func holdsUnicode(ctx context.Context, db *sqlx.DB) error {
+	var encoding string
+	if err := db.GetContext(ctx, &encoding, "SHOW server_encoding"); err != nil || encoding == "UTF8" {
+		return err
+	}
+	return &setUpFault{"the database in DATABASE_URL does not hold Unicode: make one with ENCODING 'UTF8' TEMPLATE template0, and move what is in this one",
+		fmt.Errorf("its encoding is %s", encoding)}
 }
 
 // sessionRounds is how many connections keepsSessions compares with its first.
@@ -162,6 +175,8 @@ func explain(err error, variable string) error {
 		sentence = "the database's TLS certificate is not trusted: add sslrootcert=FILE with its authority to DATABASE_URL, and use the host name of the certificate"
 	case unusableTLSFile(err):
 		sentence = "a TLS file that DATABASE_URL names can't be used: correct its sslrootcert, sslcert or sslkey, or the file's mode"
+	case err != nil && (strings.HasSuffix(err.Error(), "session is not read-only") || strings.HasSuffix(err.Error(), "server is not in hot standby mode")):
+		sentence = "Moonlatch writes, and target_session_attrs in DATABASE_URL asks for a server that can't be written to: make it read-write"
 	case errors.As(err, &host) && host.IsNotFound:
 		sentence = fmt.Sprintf("there is no host %q: correct the host in DATABASE_URL", host.Name)
 	case errors.As(err, &answer):
@@ -174,6 +189,10 @@ func explain(err error, variable string) error {
 			sentence = "the database refuses this account: correct the user in DATABASE_URL, or allow it in PostgreSQL's pg_hba.conf"
 		case "3D000":
 			sentence = noDatabase
+		case "3F000":
+			sentence = "there is no schema to work in: create the one that search_path in DATABASE_URL names, or correct it"
+		case "42P07":
+			sentence = "the database in DATABASE_URL holds tables of another program: give Moonlatch a database, or a schema, of its own"
 		case "42501":
 			sentence = "the account in DATABASE_URL lacks a permission: make it the owner of the database"
 			if answer.Fatal() { // it was refused the connection, which needs less

@@ -103,6 +103,46 @@ func TestARealDatabaseThatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
+func TestADatabaseThatMoonlatchCannotUseIsNamed(t *testing.T) {
+	for says, databaseURL := range map[string]string{
+		"its encoding is LATIN1":    storetest.Encoded(t, "LATIN1"),
+		"its encoding is SQL_ASCII": storetest.Encoded(t, "SQL_ASCII"),
+		"target_session_attrs":      withParameter(t, storetest.Empty(t), "target_session_attrs", "standby"),
+	} {
+		if err := store.Probe(t.Context(), databaseURL); err == nil || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	taken := storetest.Empty(t)
+	if _, err := storetest.Plain(t, taken).Exec("CREATE TABLE members (id int)"); err != nil {
+		t.Fatal(err)
+	}
+	for says, databaseURL := range map[string]string{
+		"tables of another program": taken,
+		"search_path":               withParameter(t, storetest.Empty(t), "search_path", "nowhere"),
+	} {
+		if _, err := store.Migrate(t.Context(), databaseURL, ""); err == nil || errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", says, err)
+		}
+	}
+	readOnly := withParameter(t, storetest.URL(t), "default_transaction_read_only", "on")
+	if _, err := store.Open(t.Context(), readOnly); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "it is read-only") {
+		t.Errorf("a read-only database: %v", err) // a standby may be promoted yet
+	}
+}
+
+func withParameter(t *testing.T, databaseURL, name, value string) string {
+	t.Helper()
+	u, err := url.Parse(databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set(name, value)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
 func TestAnUnknownHostIsNoReasonToWait(t *testing.T) {
 	unknown := &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "db.invalid", IsNotFound: true}}
 	if err := store.Explain(unknown); errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), `no host "db.invalid"`) {

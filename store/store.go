@@ -158,7 +158,11 @@ func connect(databaseURL string, limit time.Duration, most int) (*sqlx.DB, error
 func dataSource(databaseURL string, limit time.Duration) (*url.URL, sessionSettings, error) {
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
-		return nil, nil, fmt.Errorf("DATABASE_URL must be a postgres:// address") // the error would repeat the password
+		sentence := "DATABASE_URL must be a postgres:// address" // err would repeat the password
+		if strings.HasPrefix(databaseURL, "postgres") && strings.Contains(databaseURL, "://") {
+			sentence = "DATABASE_URL can't be read: write what is no letter or digit in the user and the password as % codes, like %23 for # and %25 for %"
+		}
+		return nil, nil, errors.New(sentence)
 	}
 	q := u.Query()
 	if strings.Contains(u.Host, ",") { // lib/pq takes several hosts with ports as parameters alone

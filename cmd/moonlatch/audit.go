@@ -50,5 +50,8 @@ func chosen(ctx context.Context, s *store.Store, ring *keyring.Keyring, c *cli.C
 		return s.Organisations(ctx)
 	}
 	org, err := ring.OrganisationCalled(ctx, c.String("organisation"))
+	if errors.Is(err, keyring.ErrNotFound) { // exit 1 is for a chain that does not hold
+		err = usageError{err}
+	}
 	return []store.Organisation{org}, err
 }

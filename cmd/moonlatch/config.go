@@ -72,6 +72,9 @@ func readConfig(environment []string) (config, error) {
 	if err == nil && c.HSTSSubdomains && (c.BaseURL == nil || c.BaseURL.Scheme != "https") {
 		return c, configError{errors.New("HSTS_INCLUDE_SUBDOMAINS: needs a BASE_URL that begins with https://")}
 	}
+	if err == nil && c.Addr.meets(c.MetricsAddr) {
+		return c, configError{errors.New("METRICS_ADDR: is the same as ADDR; give /metrics a port of its own, like 127.0.0.1:9090, or leave it out")}
+	}
 	if err == nil && c.MigrateURL != "" && c.DatabaseURL == "" {
 		return c, configError{errors.New("MIGRATE_DATABASE_URL: needs DATABASE_URL, the same database as the account that serves")}
 	}
@@ -153,6 +156,17 @@ func parseAddress(text string) (any, error) {
 	return listenAddress(text), nil
 }
 
+// meets reports whether two servers can't listen at both addresses.
+func (a listenAddress) meets(other listenAddress) bool {
+	host, port, _ := net.SplitHostPort(string(a))
+	otherHost, otherPort, _ := net.SplitHostPort(string(other))
+	everywhere := func(host string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "" || err == nil && ip.IsUnspecified()
+	}
+	return other != "" && port == otherPort && strings.Trim(port, "0") != "" && (host == otherHost || everywhere(host) || everywhere(otherHost))
+}
+
 func parseBaseURL(text string) (any, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil ||
@@ -168,7 +182,9 @@ func parseBaseURL(text string) (any, error) {
 	if strings.Trim(u.Path, "/") != "" {
 		return nil, fmt.Errorf("a sub-path like %s is not supported; give Moonlatch its own host, like https://keys.example.com", u.Path)
 	}
-	return url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+	u.Host = strings.ToLower(u.Host)
+	host := strings.TrimSuffix(u.Host, map[string]string{"http": ":80", "https": ":443"}[u.Scheme]) // as browsers write an origin
+	return url.URL{Scheme: u.Scheme, Host: host}, nil
 }
 
 var hostLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
@@ -188,7 +204,13 @@ func parseDatabaseURL(text string) (any, error) {
 	return databaseURL(text), nil
 }
 
-func parseProxies(text string) (any, error) { return apikey.ParseAllowlist(strings.Split(text, ",")) }
+func parseProxies(text string) (any, error) {
+	proxies, err := apikey.ParseAllowlist(strings.Split(text, ","))
+	if err == nil && len(proxies) == 0 {
+		return nil, fmt.Errorf("%q names no address; write addresses or ranges, like 10.0.0.0/8,192.0.2.7, or leave it out", text)
+	}
+	return proxies, err
+}
 
 func parseRate(text string) (any, error) {
 	rate, err := strconv.Atoi(text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -68,7 +69,7 @@ func (p *program) startStore(ctx context.Context) (db database, s *store.Store, 
 // DATA_DIR already.
 func (p *program) withoutURL(err error) error {
 	_, missing := os.Stat(filepath.Join(p.embeddedDir(), "cluster"))
-	if missing == nil || errors.Is(err, pgembed.ErrInUse) || errors.Is(err, context.Canceled) {
+	if missing == nil && !errors.Is(err, fs.ErrPermission) || errors.Is(err, pgembed.ErrInUse) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return fmt.Errorf("DATABASE_URL is not set, and a private PostgreSQL can't be started in DATA_DIR (%s): %w; set DATABASE_URL, or DATA_DIR to a folder that can be written to",

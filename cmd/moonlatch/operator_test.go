@@ -140,7 +140,7 @@ func TestWhatAnOperatorTypesIsCheckedAsAnybodysInput(t *testing.T) {
 		{"an organisation that there is not", "", key("--organisation", "Nowhere"), exitFailed, "Nowhere"},
 		{"another organisation's member", "", key("--owner", "eve@other.test"), exitFailed, "eve@other.test"},
 		{"a member who may not own keys", "", key("--owner", "sam@acme.test"), exitFailed, "can't own keys"},
-		{"the log of an organisation that there is not", "", []string{"audit", "verify", "--organisation", "Nowhere"}, exitFailed, "Nowhere"},
+		{"the log of an organisation that there is not", "", []string{"audit", "verify", "--organisation", "Nowhere"}, exitUsage, "Nowhere"},
 	} {
 		t.Run(c.name, func(t *testing.T) { moonlatch(t, env, c.stdin, c.args...).expect(t, c.code, c.says) })
 	}

@@ -40,8 +40,9 @@ func misused(format string, args ...any) error { return usageError{fmt.Errorf(fo
 // run is the program: what it is given is all it knows of the world. Its mistakes are one line on stderr.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env []string) int {
 	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, env: env, closing: make(chan struct{})}
+	help := len(args) > 1 && args[1] == "help"
 	switch {
-	case len(args) > 1 && args[1] == "help":
+	case help:
 		args = slices.Concat(args[:1], args[2:], []string{"--help"})
 	case len(args) == 2 && args[1] == "--version":
 		args = []string{args[0], "version"}
@@ -49,6 +50,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	err := p.runCommand(ctx, args)
 	if err == nil {
 		return exitDone
+	}
+	if help {
+		err = usageError{err}
 	}
 	if p.announce = (config{LogFormat: logFormat(variable(env, "LOG_FORMAT"))}).announcer(stderr); p.announce != nil {
 		p.announce.Error("moonlatch failed", "error", oneLine(err))

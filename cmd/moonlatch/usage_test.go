@@ -96,6 +96,7 @@ func TestWrongConfigurationIsOneLineAndExit78(t *testing.T) {
 		"ADDR=999.1.1.1:80":                                "ADDR: ",
 		"METRICS_ADDR=127.0.0.1:70000":                     "METRICS_ADDR: ",
 		"METRICS_ADDR=-a:9090":                             "METRICS_ADDR: ",
+		"TRUSTED_PROXIES=,":                                `TRUSTED_PROXIES: "," names no address`,
 		"BASE_URL=https://a:99999":                         `BASE_URL: "99999" is not a port`,
 		"BASE_URL=https://a:0":                             `BASE_URL: "0" is not a port`,
 		"BASE_URL=https://[::1]:65536":                     "BASE_URL: ",
@@ -125,7 +126,11 @@ func TestWrongConfigurationIsOneLineAndExit78(t *testing.T) {
 		"LOG_LEVEL=loud":                                   "LOG_LEVEL: ",
 		"DATABASE_URL=mysql://u:hunter2@h/x":               "DATABASE_URL: ",
 		"DATABASE_URL=host=h password=hunter2":             "DATABASE_URL: ",
-		"DATABASE_URL=postgres://u:hunter2%zz@h/x":         "DATABASE_URL: ",
+		"DATABASE_URL=postgres://u:hunter2%zz@h/x":         "like %23 for #",
+		"DATABASE_URL=postgres://u:hunter2#w@h/x":          "like %23 for #",
+		"DATABASE_URL=postgres://u:hunter2 w@h/x":          "like %23 for #",
+		"METRICS_ADDR=127.0.0.1:8080":                      "METRICS_ADDR: is the same as ADDR",
+		"METRICS_ADDR=:8080":                               "METRICS_ADDR: is the same as ADDR",
 		"DATABASE_URL=postgres://u:hunter2@h:port/x":       "DATABASE_URL: ",
 		"DATABASE_URL=postgres://u:hunter2@h/x?sslmode=on": "DATABASE_URL: ",
 	} {
@@ -149,6 +154,18 @@ func TestConfigurationIsRead(t *testing.T) {
 	}
 	if len(c.TrustedProxies) != 2 || c.TrustedProxies[1].String() != "192.0.2.7/32" || c.LogLevel != "info" || c.DataDir != "data" || c.UsageRetention != 365 || c.DatabaseURL != "" {
 		t.Errorf("%+v", c)
+	}
+	for said, want := range map[string]string{
+		"https://KEYS.example.com:443": "https://keys.example.com", "http://Keys:80/": "http://keys", "https://keys:80": "https://keys:80", "http://[::1]:80": "http://[::1]", "http://[2001:DB8::80]": "http://[2001:db8::80]",
+	} {
+		if c, err := readConfig([]string{"BASE_URL=" + said}); err != nil || c.BaseURL.String() != want {
+			t.Errorf("%s is read as %v, %v", said, c.BaseURL, err)
+		}
+	}
+	for _, apart := range []string{"127.0.0.1:9090", "127.0.0.2:8080", ""} {
+		if _, err := readConfig([]string{"METRICS_ADDR=" + apart}); err != nil {
+			t.Errorf("METRICS_ADDR=%s: %v", apart, err)
+		}
 	}
 	for listening, want := range map[string]string{
 		"[::]:9000":      "http://localhost:9000",
@@ -190,7 +207,8 @@ func TestHelpListsEveryVariableAndCommand(t *testing.T) {
 		t.Errorf("help says %q", said)
 	}
 	moonlatch(t, nil, "", "help", "user", "create").expect(t, exitDone, "--password-stdin")
-	moonlatch(t, nil, "", "help", "nothing").expect(t, exitFailed, "No help topic for 'nothing'")
+	moonlatch(t, nil, "", "help", "nothing").expect(t, exitUsage, "No help topic for 'nothing'")
+	moonlatch(t, nil, "", "help", "user", "nothing").expect(t, exitUsage, "nothing")
 }
 
 func TestVersionNeedsNothing(t *testing.T) {

@@ -151,7 +151,10 @@ func TestExpiryIsReadOrRefused(t *testing.T) {
 			t.Errorf("%q is %s, %v; want %s", text, got.Format(time.RFC3339), err, want)
 		}
 	}
-	for _, bad := range []string{"0d", "366d", "-1d", "99999999999d", "2026-11-20", "2027-11-21", "9999-12-31", "10000-01-01", "1.1.2027", "2027-02-30", "2027-01-01T00:00:00+99:99", "d"} {
+	if _, err := ParseExpiry("999999d", now, now, policy); err == nil || !strings.Contains(err.Error(), "live for at most") {
+		t.Errorf("999999d: %v", err)
+	}
+	for _, bad := range []string{"0d", "99999999999999999999d", "366d", "-1d", "99999999999d", "2026-11-20", "2027-11-21", "9999-12-31", "10000-01-01", "1.1.2027", "2027-02-30", "2027-01-01T00:00:00+99:99", "d"} {
 		if got, err := ParseExpiry(bad, now, now, policy); err == nil {
 			t.Errorf("%q was taken as %s", bad, got)
 		}

@@ -256,8 +256,8 @@ func readExpiry(text string, now time.Time, policy Policy) (time.Time, *time.Loc
 		return now.Add(policy.DefaultLifetime), time.UTC, nil
 	}
 	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseUint(days, 10, 16); err == nil {
-			return now.Add(time.Duration(n) * Day), time.UTC, nil
+		if n, err := strconv.ParseUint(days, 10, 64); err == nil {
+			return now.Add(time.Duration(min(n, 2*uint64(LongestPolicy/Day))) * Day), time.UTC, nil // longer than any policy allows
 		}
 	}
 	date, name, _ := strings.Cut(text, " ")

@@ -23,6 +23,18 @@ func TestLineIsCleanedOrRefused(t *testing.T) {
 	}
 }
 
+func TestAnInstantIsRFC3339(t *testing.T) {
+	for text, want := range map[string]bool{
+		"2027-01-01T00:00:00Z": true, "2027-01-01T00:00:00.123456789Z": true, "2027-01-01T00:00:00+23:59": true, "2027-01-01T00:00:00-00:00": true,
+		"2027-01-01T00:00:00+24:00": false, "2027-01-01T00:00:00+23:60": false, "2027-01-01T00:00:00,5Z": false, "2027-01-01T0:00:00Z": false,
+		"2027-01-01 00:00:00Z": false, "2027-01-01T24:00:00Z": false, "2027-02-29T00:00:00Z": false, "2027-01-01": false, "": false, "10000-01-01T00:00:00Z": false,
+	} {
+		if _, err := Instant(text); (err == nil) != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestSearchRefusesNothing(t *testing.T) {
 	for text, want := range map[string]string{" a b ": "a b", "a \t\u00a0b": "a b", "a\u200b \u200b b": "a b", "\u200ba\u202eb\n": "ab", "\u200b\ufeff": "", "\xff": "", "e\u0301": "é", "❤️": "❤️", strings.Repeat("語", 10_000): strings.Repeat("語", maxSearch)} {
 		if got := Search(text); got != want {

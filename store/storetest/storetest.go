@@ -66,6 +66,12 @@ func Empty(t testing.TB) string {
 	return as(owner, create(t, func() string { return "template1" }))
 }
 
+// Encoded is the address of a new database without a table in another encoding than UTF-8, as the account that owns it.
+func Encoded(t testing.TB, encoding string) string {
+	t.Helper()
+	return as(owner, create(t, func() string { return "template0 ENCODING '" + encoding + "' LC_COLLATE 'C' LC_CTYPE 'C'" }))
+}
+
 // Owner is the address of a test's database as the account that owns it, and may migrate it.
 func Owner(databaseURL string) string { return as(owner, databaseURL) }
 
