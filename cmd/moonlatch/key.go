@@ -82,9 +82,9 @@ func workspaceCalled(ctx context.Context, ring *keyring.Keyring, orgID, name str
 	}
 	switch len(alike) {
 	case 0:
-		return "", misused("the organisation has no workspace %q", name)
+		return "", fmt.Errorf("the organisation has no workspace %q", name)
 	case 1:
 		return alike[0], nil
 	}
-	return "", misused("%d workspaces are called %q, but for case and spaces; write the name as it is", len(alike), name)
+	return "", fmt.Errorf("%d workspaces are called %q, but for case and spaces; write the name as it is", len(alike), name)
 }

@@ -230,7 +230,7 @@ func TestASecondOrganisationHasToBeAskedFor(t *testing.T) {
 	moonlatch(t, env, "", "key", "issue", "--organisation", "second ORG", "--owner", "ada@second.test", "--name", "CI", "--scope", "read:chat").expect(t, exitDone, "pk_live_")
 	moonlatch(t, env, "", "key", "issue", "--organisation", "Fourth", "--owner", "ada@second.test", "--name", "CI", "--scope", "read:chat").
 		expect(t, exitFailed, "There is no organisation “Fourth”. There is “Second Org”, “Third”.")
-	moonlatch(t, env, "", "audit", "verify", "--organisation", "Fourth").expect(t, exitFailed, "“Second Org”, “Third”")
+	moonlatch(t, env, "", "audit", "verify", "--organisation", "Fourth").expect(t, exitUsage, "“Second Org”, “Third”")
 	found, err := open(t, env).Organisations(t.Context())
 	if err != nil || len(found) != 2 {
 		t.Errorf("there are %v, %v", found, err)

@@ -56,7 +56,8 @@ var phraseWords = sync.OnceValue(func() []string {
 	}
 	for line := range strings.Lines(phrases) {
 		words := strings.Fields(line)
-		out = append(out, asciiForms(inOrder(line))...)
+		ordered, _ := inOrder(line)
+		out = append(out, asciiForms(ordered)...)
 		for last := range words { // people leave off the end of what is long
 			if beginning := strings.Join(words[:last+1], ""); last+1 == len(words) || last >= 2 && len(beginning) >= 10 {
 				out = append(out, asciiForms(beginning)...)
@@ -107,6 +108,8 @@ func guesses(password string, own []string) float64 {
 			weakest = min(weakest, windowGuesses(spelling, words))
 		}
 	}
+	ordered, orders := inOrder(strings.ToLower(inASCII(normalPassword(password))))
+	weakest = min(weakest, orders*windowGuesses(ordered, words))
 	weakest = min(weakest, mixedGuesses(lettersAndDigits(strings.ToLower(inASCII(normalPassword(password)))), words))
 	if rest := emailAddress.ReplaceAllString(normalPassword(password), ""); rest != normalPassword(password) {
 		weakest = min(weakest, addressGuesses*windowGuesses(inASCII(rest), words))
@@ -114,10 +117,11 @@ func guesses(password string, own []string) float64 {
 	return weakest
 }
 
-// inOrder puts a text's words into the order of the alphabet, so that a phrase is found whichever comes first.
-func inOrder(text string) string {
+// inOrder puts a text's words into the order of the alphabet, so that a phrase is found whichever comes first, and says how many
+// orders there are.
+func inOrder(text string) (ordered string, orders float64) {
 	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.N) })
-	return strings.Join(slices.Sorted(slices.Values(words)), "")
+	return strings.Join(slices.Sorted(slices.Values(words)), ""), math.Gamma(float64(len(words) + 1))
 }
 
 // decoded are the texts that a password in hexadecimal or base64 stands for.
@@ -198,7 +202,7 @@ func spellings(password string) []string {
 	for _, text := range append(decoded(password), password, cyrillicKeys.Replace(password)) {
 		text = inASCII(text)
 		lower := strings.ToLower(text)
-		out = append(out, text, lettersAndDigits(text), inOrder(lower), unshift.Replace(lower), lettersAndDigits(unshift.Replace(lower)), lettersAndDigits(unleet.Replace(lower)))
+		out = append(out, text, lettersAndDigits(text), unshift.Replace(lower), lettersAndDigits(unshift.Replace(lower)), lettersAndDigits(unleet.Replace(lower)))
 	}
 	return out
 }
