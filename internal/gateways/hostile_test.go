@@ -264,6 +264,16 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 				}
 			}
 		}
+		for _, host := range []string{"a?b", "a#b", "a@b", "a,b", "[::1", "{env.HOME}", "b/c", "a\\b", "a b"} {
+			if got := raw(t, gateway, "GET /status HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n"); got < 400 || len(s.api.take()) > 0 {
+				t.Errorf("the host %s: %d", host, got)
+			}
+		}
+		for _, host := range []string{"api.example.com", "API.example.com:8443", "127.0.0.1", "[::1]:80"} {
+			if got := raw(t, gateway, "GET /status HTTP/1.1\r\nHost: "+host+"\r\nConnection: close\r\n\r\n"); got != http.StatusOK || len(s.api.take()) != 1 {
+				t.Errorf("the host %s: %d", host, got)
+			}
+		}
 		for _, method := range []string{"TRACE", "CONNECT", "trace", "Connect", "get"} {
 			if got := raw(t, gateway, method+" /status HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n"); got < 400 || len(s.api.take()) > 0 {
 				t.Errorf("%s: %d", method, got)

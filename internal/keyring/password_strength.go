@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/trustelem/zxcvbn/matching"
 	"github.com/trustelem/zxcvbn/scoring"
@@ -22,6 +21,8 @@ const (
 	// minGuesses is how many guesses a password must take by the estimate: a hundred times what zxcvbn's own highest score
 	// asks for. ADR 21 says why.
 	minGuesses = 1e12
+	// mixedWindow is how long a text may be, in characters, in which a mixture of simple ones is looked for.
+	mixedWindow = 64
 	// strengthWindow bounds what the estimator reads at once, in characters: its time grows with the square of that.
 	strengthWindow = 48
 )
@@ -101,16 +102,16 @@ func guesses(password string, own []string) float64 {
 		}
 	}
 	weakest := math.Inf(1)
-	seen := map[string]bool{}
-	for _, spelling := range spellings(normalPassword(password)) {
-		if !seen[spelling] {
-			seen[spelling] = true
-			weakest = min(weakest, windowGuesses(spelling, words))
-		}
+	for spelling, times := range spellings(normalPassword(password)) {
+		weakest = min(weakest, times*windowGuesses(spelling, words))
 	}
-	ordered, orders := inOrder(strings.ToLower(inASCII(normalPassword(password))))
-	weakest = min(weakest, orders*windowGuesses(ordered, words))
-	weakest = min(weakest, mixedGuesses(lettersAndDigits(strings.ToLower(inASCII(normalPassword(password)))), words))
+	lower := strings.ToLower(inASCII(normalPassword(password)))
+	together, times := withoutMarks(lower)
+	ordered, orders := inOrder(lower)
+	weakest = min(weakest, times*orders*windowGuesses(ordered, words))
+	if len(together) <= mixedWindow {
+		weakest = min(weakest, times*mixedGuesses(together, words))
+	}
 	if rest := emailAddress.ReplaceAllString(normalPassword(password), ""); rest != normalPassword(password) {
 		weakest = min(weakest, addressGuesses*windowGuesses(inASCII(rest), words))
 	}
@@ -124,11 +125,14 @@ func inOrder(text string) (ordered string, orders float64) {
 	return strings.Join(slices.Sorted(slices.Values(words)), ""), math.Gamma(float64(len(words) + 1))
 }
 
-// decoded are the texts that a password in hexadecimal or base64 stands for.
+// decoded are the texts that a password in hexadecimal or base64 stands for, in ASCII. Digits alone are none: of eight pairs that
+// are drawn, one in sixty would be text.
 func decoded(password string) (texts []string) {
 	unpadded := strings.TrimRight(password, "=")
 	for _, decode := range []func(string) ([]byte, error){hex.DecodeString, base64.RawStdEncoding.DecodeString, base64.RawURLEncoding.DecodeString} {
-		if text, err := decode(unpadded); err == nil && utf8.Valid(text) {
+		text, err := decode(unpadded)
+		unreadable := func(r rune) bool { return r < ' ' || r > '~' }
+		if err == nil && !strings.ContainsFunc(string(text), unreadable) && strings.Trim(password, "0123456789") != "" {
 			texts = append(texts, string(text))
 		}
 	}
@@ -196,13 +200,23 @@ func textGuesses(text string, words []string) float64 {
 }
 
 // spellings are the texts that a password may have been made of: itself, and what is left without separators, without the
-// Shift key and without common substitutions; and the same of the keys on which Cyrillic letters were typed.
-func spellings(password string) []string {
-	var out []string
+// Shift key and without common substitutions; and the same of the keys on which Cyrillic letters were typed. Each has the number
+// of guesses that what was left out takes.
+func spellings(password string) map[string]float64 {
+	out := map[string]float64{}
+	add := func(text string, times float64) {
+		if least, there := out[text]; !there || times < least {
+			out[text] = times
+		}
+	}
 	for _, text := range append(decoded(password), password, cyrillicKeys.Replace(password)) {
 		text = inASCII(text)
 		lower := strings.ToLower(text)
-		out = append(out, text, lettersAndDigits(text), unshift.Replace(lower), lettersAndDigits(unshift.Replace(lower)), lettersAndDigits(unleet.Replace(lower)))
+		add(text, 1)
+		add(unshift.Replace(lower), 1)
+		add(withoutMarks(text))
+		add(withoutMarks(unshift.Replace(lower)))
+		add(withoutMarks(unleet.Replace(lower)))
 	}
 	return out
 }
@@ -227,6 +241,27 @@ var unshift = strings.NewReplacer("!", "1", "@", "2", "#", "3", "$", "4", "%", "
 
 // unleet takes substitutions back, also where a text mixes them.
 var unleet = strings.NewReplacer("@", "a", "4", "a", "3", "e", "1", "i", "!", "i", "0", "o", "$", "s", "5", "s", "7", "t", "+", "t")
+
+// marks is how many marks a US keyboard has, but for the space.
+const marks = 32
+
+// withoutMarks leaves letters and digits. One kind of mark separates words or ends them; each further one takes as many
+// guesses as there are marks on a keyboard.
+func withoutMarks(text string) (left string, times float64) {
+	kinds := map[rune]bool{}
+	left = only(text, func(r rune) bool {
+		kept := unicode.In(r, unicode.L, unicode.M, unicode.N)
+		kinds[r] = !kept && r != ' '
+		return kept
+	})
+	times = 1
+	for _, mark := range kinds {
+		if mark {
+			times *= marks
+		}
+	}
+	return left, max(1, times/marks)
+}
 
 func lettersAndDigits(text string) string {
 	return only(text, func(r rune) bool { return unicode.In(r, unicode.L, unicode.M, unicode.N) })

@@ -75,6 +75,20 @@ func TestGoodPasswordsAreAccepted(t *testing.T) {
 			t.Errorf("%q is refused: %.1e guesses", password, guesses(password, own))
 		}
 	}
+	refused, drawn := 0, 150
+	for range drawn { // the same with every mark: a few hold a word
+		bytes := make([]byte, 16)
+		_, _ = rand.Read(bytes) // never fails
+		for i := range bytes {
+			bytes[i] = '!' + bytes[i]%('~'-'!'+1)
+		}
+		if checkPassword(string(bytes), own...) != nil {
+			refused++
+		}
+	}
+	if refused > drawn/10 {
+		t.Errorf("%d of %d passwords of 16 drawn characters are refused", refused, drawn)
+	}
 }
 
 // TestEstimateReadsBoundedText counts work rather than time: the longest password costs what its two windows do.
