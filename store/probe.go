@@ -50,7 +50,7 @@ func holdsUnicode(ctx context.Context, db *sqlx.DB) error {
 	if err := db.GetContext(ctx, &encoding, "SHOW server_encoding"); err != nil || encoding == "UTF8" {
 		return err
 	}
-	return &setUpFault{"the database in DATABASE_URL does not hold Unicode: make one with ENCODING 'UTF8' TEMPLATE template0, and move what is in this one",
+	return &setUpFault{"the database in DATABASE_URL does not hold Unicode: make one with ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0, and move what is in this one",
 		fmt.Errorf("its encoding is %s", encoding)}
 }
 

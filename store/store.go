@@ -159,8 +159,8 @@ func dataSource(databaseURL string, limit time.Duration) (*url.URL, sessionSetti
 	u, err := url.Parse(databaseURL)
 	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
 		sentence := "DATABASE_URL must be a postgres:// address" // err would repeat the password
-		if strings.HasPrefix(databaseURL, "postgres") && strings.Contains(databaseURL, "://") {
-			sentence = "DATABASE_URL can't be read: write what is no letter or digit in the user and the password as % codes, like %23 for # and %25 for %"
+		if err != nil && strings.HasPrefix(databaseURL, "postgres") {
+			sentence = "DATABASE_URL can't be read: correct the host and the port, and write what is no letter or digit in the user and the password as % codes, like %23 for #"
 		}
 		return nil, nil, errors.New(sentence)
 	}

@@ -50,7 +50,7 @@ func chosen(ctx context.Context, s *store.Store, ring *keyring.Keyring, c *cli.C
 		return s.Organisations(ctx)
 	}
 	org, err := ring.OrganisationCalled(ctx, c.String("organisation"))
-	if errors.Is(err, keyring.ErrNotFound) { // exit 1 is for a chain that does not hold
+	if errors.Is(err, keyring.ErrNotFound) { // a slip in the name is told from a broken chain
 		err = usageError{err}
 	}
 	return []store.Organisation{org}, err

@@ -66,10 +66,13 @@ func (p *program) startStore(ctx context.Context) (db database, s *store.Store, 
 }
 
 // withoutURL adds to an error of the embedded PostgreSQL that DATABASE_URL may be what is missing, unless there is data in
-// DATA_DIR already.
+// DATA_DIR already. Whoever may not use that is told so.
 func (p *program) withoutURL(err error) error {
 	_, missing := os.Stat(filepath.Join(p.embeddedDir(), "cluster"))
-	if missing == nil && !errors.Is(err, fs.ErrPermission) || errors.Is(err, pgembed.ErrInUse) || errors.Is(err, context.Canceled) {
+	if missing == nil && errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("the private PostgreSQL in DATA_DIR (%s) is another account's: run moonlatch as that one, or set DATABASE_URL: %w", p.config.DataDir, err)
+	}
+	if missing == nil || errors.Is(err, pgembed.ErrInUse) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return fmt.Errorf("DATABASE_URL is not set, and a private PostgreSQL can't be started in DATA_DIR (%s): %w; set DATABASE_URL, or DATA_DIR to a folder that can be written to",

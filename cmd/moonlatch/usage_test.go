@@ -124,6 +124,7 @@ func TestWrongConfigurationIsOneLineAndExit78(t *testing.T) {
 		"USAGE_RETENTION=3651":                             "USAGE_RETENTION: ",
 		"LOG_FORMAT=xml":                                   "LOG_FORMAT: ",
 		"LOG_LEVEL=loud":                                   "LOG_LEVEL: ",
+		"DATABASE_URL=postgresql+x://u:hunter2@h/x":        "must be a postgres:// address",
 		"DATABASE_URL=mysql://u:hunter2@h/x":               "DATABASE_URL: ",
 		"DATABASE_URL=host=h password=hunter2":             "DATABASE_URL: ",
 		"DATABASE_URL=postgres://u:hunter2%zz@h/x":         "like %23 for #",

@@ -109,10 +109,14 @@ func (m Moonlatch) Require(next http.Handler, scopes ...string) http.Handler {
 }
 
 // withoutKeyHeaders copies a request without X-Key-… in any spelling that a program behind may read as that, and without
-// trailers, which may be headers for it. What a gateway says of a key in these headers, a client can't say here.
+// trailers, which may be headers for it. What a gateway says of a key in these headers, a client can't say here. Nor can it ask
+// for another protocol than a WebSocket's (h2c), in which a program behind would hear it unjudged.
 func withoutKeyHeaders(r *http.Request) *http.Request {
 	out := *r
 	out.Header, out.Trailer = r.Header.Clone(), nil
+	if upgrades := out.Header["Upgrade"]; len(upgrades) != 1 || !strings.EqualFold(upgrades[0], "websocket") {
+		out.Header.Del("Upgrade")
+	}
 	for name := range out.Header {
 		if strings.HasPrefix(strings.ToLower(notAlphanumeric.ReplaceAllString(name, "-")), "x-key-") {
 			delete(out.Header, name)

@@ -141,6 +141,24 @@ func (s *site) dropsTrailers(t *testing.T, address string, all apikey.Plaintext)
 	}
 }
 
+// upgradesWebSocketsAlone asks for other protocols, beside WebSockets too.
+func (s *site) upgradesWebSocketsAlone(t *testing.T, address string, chat apikey.Plaintext) {
+	t.Helper()
+	for _, path := range []string{"/chat", "/status"} {
+		for _, kinds := range [][]string{{"h2c", "websocket"}, {"websocket", "h2c"}, {"foo", "WebSocket"}, {"websocket, h2c"}, {"h2c,websocket"}, {"h2c"}, {"foo"}, {"websocket/13"}, {" h2c"}} {
+			s.api.take()
+			raw(t, address, "GET "+path+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"+
+				"Upgrade: "+strings.Join(kinds, "\r\nUpgrade: ")+"\r\n\r\n")
+			for _, api := range s.api.take() {
+				connection, upgrades := strings.Join(api.header["Connection"], ","), api.header["Upgrade"]
+				if strings.Contains(strings.ToLower(connection), "upgrade") && !(len(upgrades) == 1 && strings.EqualFold(upgrades[0], "websocket")) {
+					t.Errorf("%s, %q: the API was asked to upgrade to %q", path, kinds, upgrades)
+				}
+			}
+		}
+	}
+}
+
 // walkHostile holds a gateway to this: what it judged is what the API got, or the API got nothing. The second address takes HTTP/2
 // without TLS.
 func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
@@ -340,19 +358,7 @@ func (s *site) walkHostile(t *testing.T, program, gateway, http2 string) {
 		if got := raw(t, gateway, head+"Authorization: Bearer "+chat.Reveal()+"\r\n"+fmt.Sprintf(upgrade, "h2c")); got == http.StatusSwitchingProtocols {
 			t.Error("h2c was upgraded")
 		}
-		for _, path := range []string{"/socket", "/status"} {
-			for _, kinds := range [][]string{{"h2c", "websocket"}, {"websocket", "h2c"}, {"foo", "WebSocket"}, {"websocket, h2c"}, {"h2c,websocket"}, {"h2c"}, {"foo"}, {"websocket/13"}, {" h2c"}} {
-				s.api.take()
-				raw(t, gateway, "GET "+path+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"+
-					"Upgrade: "+strings.Join(kinds, "\r\nUpgrade: ")+"\r\n\r\n")
-				for _, api := range s.api.take() {
-					connection, upgrades := strings.Join(api.header["Connection"], ","), api.header["Upgrade"]
-					if strings.Contains(strings.ToLower(connection), "upgrade") && !(len(upgrades) == 1 && strings.EqualFold(upgrades[0], "websocket")) {
-						t.Errorf("%s, %q: the API was asked to upgrade to %q", path, kinds, upgrades)
-					}
-				}
-			}
-		}
+		s.upgradesWebSocketsAlone(t, gateway, chat)
 		response := from(t, "127.0.0.1", gateway).open("/events", bearer(chat)...)
 		defer func() { _ = response.Body.Close() }()
 		if line, err := bufio.NewReader(response.Body).ReadString('\n'); line != "data: first\n" { // the API sends no more until it is left

@@ -71,6 +71,7 @@ func (s *site) walkMiddlewareHostile(t *testing.T) {
 	}
 	answersPreflights(t, address, chat)
 	s.dropsTrailers(t, address, all)
+	s.upgradesWebSocketsAlone(t, address, chat)
 	for _, target := range []string{"/chat%2fx|y", "/chat/%61dmin/|", "/chat/%2e%2e|", "/status|"} {
 		if got := raw(t, address, "GET "+target+" HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer "+chat.Reveal()+"\r\nConnection: close\r\n\r\n"); got != http.StatusBadRequest || len(s.api.take()) > 0 {
 			t.Errorf("%s: %d", target, got)

@@ -57,8 +57,11 @@ var phraseWords = sync.OnceValue(func() []string {
 	}
 	for line := range strings.Lines(phrases) {
 		words := strings.Fields(line)
-		ordered, _ := inOrder(line)
-		out = append(out, asciiForms(ordered)...)
+		line = strings.ToLower(line)
+		for _, spelling := range []string{line, umlauts.Replace(line)} {
+			ordered, _ := inOrder(inASCII(spelling)) // as guesses does
+			out = append(out, ordered)
+		}
 		for last := range words { // people leave off the end of what is long
 			if beginning := strings.Join(words[:last+1], ""); last+1 == len(words) || last >= 2 && len(beginning) >= 10 {
 				out = append(out, asciiForms(beginning)...)
@@ -119,7 +122,7 @@ func guesses(password string, own []string) float64 {
 }
 
 // inOrder puts a text's words into the order of the alphabet, so that a phrase is found whichever comes first, and says how many
-// orders there are.
+// orders there are at most.
 func inOrder(text string) (ordered string, orders float64) {
 	words := strings.FieldsFunc(text, func(r rune) bool { return !unicode.In(r, unicode.L, unicode.M, unicode.N) })
 	return strings.Join(slices.Sorted(slices.Values(words)), ""), math.Gamma(float64(len(words) + 1))
@@ -149,14 +152,19 @@ var row = regexp.MustCompile(`\D+|\d+`)
 const yearGuesses = 100
 
 // mixedGuesses estimates what simple texts were mixed to, as "a1b2c3", "aabbcc" and "Jan2026Feb2026" are: letters and digits
-// apart, what stands several times in a row once, the years taken out. Each place at which it may have been mixed takes a
-// guess of two.
+// apart, what stands several times in a row once, the years taken out. Each row of letters or digits, and each character of
+// which it may be that it was doubled, takes a guess of two.
 func mixedGuesses(text string, words []string) float64 {
+	least := apartGuesses(text, words)
+	if single := squeezed(text); single != text {
+		least = min(least, math.Exp2(float64(len(single)))*apartGuesses(single, words))
+	}
 	years := map[string]bool{}
 	rest := year.ReplaceAllStringFunc(text, func(y string) string { years[y] = true; return "" })
-	single := squeezed(text)
-	return min(apartGuesses(text, words), math.Exp2(float64(len(single)))*apartGuesses(single, words),
-		math.Pow(yearGuesses, float64(len(years)))*min(windowGuesses(rest, words), apartGuesses(rest, words)))
+	if len(years) > 0 {
+		least = min(least, math.Pow(yearGuesses, float64(len(years)))*min(windowGuesses(rest, words), apartGuesses(rest, words)))
+	}
+	return least
 }
 
 // apartGuesses estimates a text's letters and its digits, each by themselves.

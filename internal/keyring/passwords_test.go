@@ -33,7 +33,7 @@ func TestFamousPasswordsAreRefused(t *testing.T) {
 		"mixed": {"a1b2c3d4e5f6g7h8i9", "12ab34cd56ef78gh", "a11b22c33d44e55f66", "one1two2three3four4five5", "Monday1Tuesday2Wednesday3", "aabbccddeeffgghhii", "aaabbbcccdddeeefff", "AaBbCcDdEeFfGgHh",
 			"Q1 2026 Q2 2026 Q3 2026", "Jan2026Feb2026Mar2026", "Jan 1 2026 Jan 2 2026", "20252026202720282029"},
 		"row of numbers":          {"1491625364964811", "2357111317192329", "1248163264128256512", "11235813213455891442", "31415926535897932384626"},
-		"order":                   {"staple battery horse correct", "horse staple correct battery"},
+		"order":                   {"staple battery horse correct", "horse staple correct battery", "den Wurm fängt der frühe Vogel", "der fruehe Wurm faengt den Vogel"},
 		"beginning of a phrase":   {"Ask not what your country can do", "In the beginning God created", "We the People of the United States", "alphabravocharliedelta"},
 		"written in another form": {"70617373776f7264", "cGFzc3dvcmRwYXNzd29yZA==", "636F727265637420686F727365", "bGV0bWVpbmxldG1laW4"},
 		"example": {"AKIAIOSFODNN7EXAMPLE", "123e4567-e89b-12d3-a456-426614174000", "5f4dcc3b5aa765d61d8327deb882cf99", "DEADBEEF-CAFEBABE-8BADF00D", "-----BEGIN RSA PRIVATE KEY-----",
