@@ -35,8 +35,8 @@ func (c Cookies) CommitCtx(ctx context.Context, token string, data []byte, _ tim
 	return tidy(err)
 }
 
-// DeleteCtx destroys a token. The tombstone stays for as long as any cookie could. "" is the token of whoever has no session:
-// anybody can sign out, and that is no reason to write.
+// DeleteCtx destroys a token. The tombstone stays for as long as any cookie could. "" is the token of a request without
+// a session, and writes nothing.
 func (c Cookies) DeleteCtx(ctx context.Context, token string) error {
 	if token == "" {
 		return nil

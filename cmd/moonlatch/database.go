@@ -66,7 +66,7 @@ func (p *program) startStore(ctx context.Context) (db database, s *store.Store, 
 }
 
 // withoutURL adds to an error of the embedded PostgreSQL that DATABASE_URL may be what is missing, unless there is data in
-// DATA_DIR already. Whoever may not use that is told so.
+// DATA_DIR already. If that belongs to another account, the error names it as the cause.
 func (p *program) withoutURL(err error) error {
 	_, missing := os.Stat(filepath.Join(p.embeddedDir(), "cluster"))
 	if missing == nil && errors.Is(err, fs.ErrPermission) {

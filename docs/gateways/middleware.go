@@ -137,7 +137,7 @@ func challenge(w http.ResponseWriter, with string) {
 // headers, on open paths too. Put it around the whole ServeMux.
 func RejectAmbiguousPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if path := r.URL.EscapedPath(); !unambiguous(path) || r.URL.RawPath != "" && r.URL.RawPath != path { // Go wrote it anew
+		if path := r.URL.EscapedPath(); !unambiguous(path) || r.URL.RawPath != "" && r.URL.RawPath != path { // re-encoded by net/url
 			http.Error(w, "Write the path without empty or dot segments and needless codes.", http.StatusBadRequest)
 			return
 		}

@@ -27,21 +27,14 @@ func TestFilledDatabaseShowsEverythingThereIs(t *testing.T) {
 	if now := s.Now(); time.Since(now) > time.Minute {
 		t.Errorf("the clock was left at %v", now)
 	}
-	org, err := s.OrganisationByName(t.Context(), demo.Organisation)
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{}, apikey.Newest, apikey.Position{}, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
+	orgID, rows := filled(t, s)
 	t.Run("people", func(t *testing.T) { checkPeople(t, s, accounts) })
-	t.Run("keys", func(t *testing.T) { checkKeys(t, s, page.Rows) })
-	t.Run("trails", func(t *testing.T) { checkTrails(t, s, page.Rows) })
-	t.Run("usage", func(t *testing.T) { checkUsage(t, s, page.Rows) })
-	t.Run("refusals", func(t *testing.T) { checkRefusals(t, s, org.ID) })
+	t.Run("keys", func(t *testing.T) { checkKeys(t, s, rows) })
+	t.Run("trails", func(t *testing.T) { checkTrails(t, s, rows) })
+	t.Run("usage", func(t *testing.T) { checkUsage(t, s, rows) })
+	t.Run("refusals", func(t *testing.T) { checkRefusals(t, s, orgID) })
 	t.Run("chain", func(t *testing.T) {
-		if n, err := s.VerifyChain(t.Context(), org.ID); err != nil || n < 100 {
+		if n, err := s.VerifyChain(t.Context(), orgID); err != nil || n < 100 {
 			t.Errorf("%d events hold, %v", n, err)
 		}
 	})
@@ -50,6 +43,20 @@ func TestFilledDatabaseShowsEverythingThereIs(t *testing.T) {
 			t.Errorf("filling it again: %v", err)
 		}
 	})
+}
+
+// filled returns the demonstration's organisation and its keys.
+func filled(t *testing.T, s *store.Store) (orgID string, rows []store.KeyRow) {
+	t.Helper()
+	org, err := s.OrganisationByName(t.Context(), demo.Organisation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{}, apikey.Newest, apikey.Position{}, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return org.ID, page.Rows
 }
 
 // TestTheDemonstrationIsWholeOnEveryDayOfTheWeek fills databases at different times of different days: some callers rest at weekends.
@@ -62,16 +69,9 @@ func TestTheDemonstrationIsWholeOnEveryDayOfTheWeek(t *testing.T) {
 			if _, err := demo.Fill(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
-			org, err := s.OrganisationByName(t.Context(), demo.Organisation)
-			if err != nil {
-				t.Fatal(err)
-			}
-			page, err := s.ListKeys(t.Context(), org.ID, apikey.Filter{}, apikey.Newest, apikey.Position{}, 100)
-			if err != nil {
-				t.Fatal(err)
-			}
-			checkKeys(t, s, page.Rows)
-			checkUsage(t, s, page.Rows)
+			_, rows := filled(t, s)
+			checkKeys(t, s, rows)
+			checkUsage(t, s, rows)
 		})
 	}
 }

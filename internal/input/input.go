@@ -201,7 +201,8 @@ func ID(text string) (string, error) {
 	return id.String(), nil
 }
 
-// instant is RFC 3339, 5.6, in capitals and without leap seconds. The standard library's parser takes more: an hour of one digit, a comma, an offset of a whole day.
+// instant is RFC 3339, 5.6, in capitals and without leap seconds. The standard library's parser takes more: an hour of one
+// digit, a comma, an offset of a whole day.
 var instant = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`)
 
 // Instant reads a time as instant has it; errInstant for anything else.
